@@ -1,0 +1,1 @@
+"""The HTTP surface: its doors, its routes and the one shape of its failures."""

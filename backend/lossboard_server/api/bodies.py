@@ -1,0 +1,187 @@
+"""Reading request bodies: bytes to checked records and runs, every error with its field and row."""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from fastapi import Request
+from pydantic_core import from_json
+
+from lossboard import wire
+from lossboard.wire import Record, RecordError
+from lossboard_server.api.columns import read_group
+from lossboard_server.errors import BadRequest, FieldError, InvalidInput, TooLarge
+from lossboard_server.store.deliveries import Delivery, Sender, SeriesMeaning
+
+MAX_BODY_BYTES = 16 * 2**20
+MAX_RECORDS = 50_000  # in one request; our client sends up to 5,000
+MAX_ERRORS = 20  # told of one request; its caller mends these first
+ENVELOPE_KEYS = frozenset("writer seq attempt rank series records state dropped".split())
+SERIES_KEYS = frozenset({"reduction", "weight_unit", "weight_source", *wire.COLUMN_KEYS})
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """Read a JSON object from a request, gzipped or not.
+
+    Raises: TooLarge; BadRequest for what is no JSON object in UTF-8, or nests too deep.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            _refuse_size()
+    content = _inflate(bytes(body)) if request.headers.get("content-encoding") == "gzip" else bytes(body)
+    try:
+        decoded = from_json(content, allow_inf_nan=False)
+    except ValueError as error:
+        hint = ' Send NaN as the string "NaN".' if "NaN" in str(error) or b"NaN" in content else ""
+        raise BadRequest(f"The body is not JSON in UTF-8: {error}.{hint}") from None
+    if not isinstance(decoded, dict):
+        raise BadRequest("The body must be a JSON object.")
+    return decoded
+
+
+def read_delivery(body: dict[str, Any]) -> Delivery:
+    """Check a body of `POST …/records`, rows or columns; all of it, before anything is stored.
+
+    Raises: InvalidInput naming each wrong field with its row.
+    """
+    for key in body:
+        if key not in ENVELOPE_KEYS:
+            _refuse(key[:40], f"is not a key of this request; known: {', '.join(sorted(ENVELOPE_KEYS))}")
+    sender = _read_sender(body)
+    if "records" in body:
+        if "series" in body:
+            _refuse("series", "beside records: send either rows or columns")
+        records = _read_rows(body["records"])
+        if sender is None:
+            return Delivery(records)
+        if not records:
+            return Delivery((), (), sender)
+        return Delivery(records, range(sender.seq, sender.seq + len(records)), sender)
+    if sender is None:
+        _refuse("records", 'is missing; send {"records":[{"epoch":0,"batch":0,"loss":4.5,"batch_size":2}]}')
+    return _read_columns(body.get("series"), sender)
+
+
+def _read_sender(body: dict[str, Any]) -> Sender | None:
+    if "writer" not in body:
+        for key in ("seq", "state", "dropped", "attempt", "rank"):
+            if key in body:
+                _refuse(key, "needs a writer beside it")
+        return None
+    try:
+        if not isinstance(body["writer"], str) or not wire.RUN_ID.fullmatch(body["writer"]):
+            raise RecordError("writer", "must be 1 to 64 of the characters A–Z a–z 0–9 _ -")
+        state = body.get("state")
+        return Sender(
+            writer=body["writer"],
+            seq=wire.check_whole("seq", body.get("seq", 0), wire.MAX_POSITION),
+            attempt=wire.check_attempt(body.get("attempt", 0)),
+            rank=wire.check_whole("rank", body.get("rank", 0), wire.MAX_SMALL),
+            state=None if state is None else wire.check_choice("state", state, wire.STATES),
+            dropped=_read_dropped(body.get("dropped")),
+        )
+    except RecordError as error:
+        _refuse(error.field, error.message)
+
+
+def _read_dropped(value: object) -> dict[str, int] | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or len(value) > 50:
+        raise RecordError("dropped", "must be an object of at most 50 reasons and counts")
+    return {
+        str(reason)[:60]: wire.check_whole(f"dropped.{str(reason)[:60]}", count, wire.MAX_POSITION)
+        for reason, count in value.items()
+    }
+
+
+def _read_rows(rows: object) -> list[Record]:
+    if not isinstance(rows, list):
+        _refuse("records", "must be a list of records")
+    _check_count(len(rows))
+    records = []
+    errors = []
+    for index, row in enumerate(rows):
+        try:
+            records.append(wire.read_row(row))
+        except RecordError as error:
+            field = f"records[{index}].{error.field}" if error.field else f"records[{index}]"
+            errors.append(FieldError(field, error.message))
+            if len(errors) >= MAX_ERRORS:
+                break
+    if errors:
+        raise InvalidInput(_told(errors), errors)
+    return records
+
+
+def _read_columns(series: object, sender: Sender) -> Delivery:
+    if not isinstance(series, dict):
+        _refuse("series", "is missing; columns go under it by the series' name")
+    records: list[Record] = []
+    indexes: list[int] = []
+    meanings = {}
+    for name, columns in series.items():
+        at = f"series.{str(name)[: wire.MAX_SERIES_NAME]}"
+        try:
+            wire.check_series_name(name)
+            if not isinstance(columns, dict):
+                raise RecordError("", "must be an object of columns")
+            meanings[name] = _read_meaning(columns)
+            group, numbers = read_group(name, columns, meanings[name].reduction, sender)
+        except RecordError as error:
+            _refuse(f"{at}.{error.field}" if error.field else at, error.message)
+        records += group
+        indexes += numbers
+        _check_count(len(records))
+    if indexes and (min(indexes) != sender.seq or len(set(indexes)) != len(indexes)):
+        _refuse("seq", "must be the smallest index, and no index may come twice")
+    return Delivery(records, indexes, sender, meanings)
+
+
+def _read_meaning(columns: Mapping[str, Any]) -> SeriesMeaning:
+    for key in columns:
+        if key not in SERIES_KEYS:
+            raise RecordError(str(key)[:40], f"is no column; known: {', '.join(sorted(SERIES_KEYS))}")
+    choices = {
+        "reduction": wire.REDUCTIONS,
+        "weight_unit": wire.WEIGHT_UNITS,
+        "weight_source": wire.WEIGHT_SOURCES,
+    }
+    told = {
+        key: wire.check_choice(key, columns[key], known)
+        for key, known in choices.items()
+        if columns.get(key) is not None
+    }
+    return SeriesMeaning(**told)
+
+
+def _inflate(body: bytes) -> bytes:
+    engine = zlib.decompressobj(wbits=31)
+    try:
+        content = engine.decompress(body, MAX_BODY_BYTES)
+    except zlib.error as error:
+        raise BadRequest(f"The body is not gzip as its header says: {error}.") from None
+    if engine.unconsumed_tail:
+        _refuse_size()
+    return content
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_RECORDS:
+        raise TooLarge(f"A request takes at most {MAX_RECORDS:,} records; send the rest in another.")
+
+
+def _refuse_size() -> NoReturn:
+    raise TooLarge(f"A body may have {MAX_BODY_BYTES // 2**20} MiB. Send fewer records at once.")
+
+
+def _refuse(field: str, message: str) -> NoReturn:
+    errors = [FieldError(field, message)]
+    raise InvalidInput(_told(errors), errors)
+
+
+def _told(errors: list[FieldError]) -> str:
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{errors[0].field} {errors[0].message}{more}. Nothing of this request was stored."

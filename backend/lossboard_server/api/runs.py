@@ -1,0 +1,153 @@
+"""Routes of runs: make or take up, list, show."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from lossboard import wire
+from lossboard_server.api.answers import answer_json
+from lossboard_server.api.bodies import read_json
+from lossboard_server.errors import FieldError, InvalidInput
+from lossboard_server.store.deliveries import AttemptStart, RunSpec, SeriesMeaning
+from lossboard_server.store.listing import RunFilter, list_runs, show_run
+from lossboard_server.store.store import Store
+
+router = APIRouter(prefix=wire.API_PREFIX, tags=["runs"])
+
+MAX_OBJECT_BYTES = 256 * 1024  # of a config or an environment, as JSON
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+class _Series(BaseModel):
+    model_config = _STRICT
+    reduction: str | None = None
+    weight_unit: str | None = None
+    weight_source: str | None = None
+
+
+class _Attempt(BaseModel):
+    model_config = _STRICT
+    started_unix_s: float = Field(ge=0, le=wire.MAX_TIME_UNIX_S, allow_inf_nan=False)
+    start_epoch: int | None = Field(None, ge=0, le=wire.MAX_SMALL)
+    start_batch: int = Field(0, ge=0, le=wire.MAX_POSITION)
+    resumed: bool = False
+    rank: int = Field(0, ge=0, le=wire.MAX_SMALL)
+    world_size: int = Field(1, ge=1, le=wire.MAX_SMALL)
+
+
+class RunBody(BaseModel):
+    """The body of `PUT /runs/{run}`; every key may be left away."""
+
+    model_config = _STRICT
+    project: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    config: dict[str, Any] | None = None
+    tags: (
+        Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(max_length=100)] | None
+    ) = None
+    environment: dict[str, Any] | None = None
+    series: dict[str, _Series] | None = None
+    attempt: _Attempt | None = None
+
+
+@router.put(
+    "/runs/{run}",
+    openapi_extra={"requestBody": {"content": {"application/json": {"schema": RunBody.model_json_schema()}}}},
+)
+async def put_run(request: Request, run: str) -> Response:
+    """Make a run, or take it up again; the same request twice changes nothing."""
+    _check_run(run)
+    spec = _read_spec(await read_json(request))
+    store: Store = request.app.state.store
+    registered = await asyncio.wrap_future(store.put_run(run, spec))
+    answer = {
+        "run": registered.run,
+        "name": registered.name,
+        "project": registered.project,
+        "url": f"/?run={registered.run}",
+        "attempt": registered.attempt,
+        "created": registered.created,
+    }
+    return answer_json(answer, 201 if registered.created else 200)
+
+
+@router.get("/runs")
+def get_runs(
+    request: Request,
+    state: Annotated[str | None, Query(pattern="^(running|lost|finished|failed)$")] = None,
+    project: Annotated[str | None, Query(max_length=200)] = None,
+    search: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    offset: Annotated[int, Query(ge=0, le=wire.MAX_SMALL)] = 0,
+) -> Response:
+    """List runs, newest first."""
+    store: Store = request.app.state.store
+    with store.reading() as connection:
+        runs, total = list_runs(connection, RunFilter(state, project, search, limit, offset))
+    return answer_json({"runs": runs, "total": total})
+
+
+@router.get("/runs/{run}")
+def get_run(request: Request, run: str) -> Response:
+    """Show one run with its attempts, writers, series and counts."""
+    _check_run(run)
+    store: Store = request.app.state.store
+    with store.reading() as connection:
+        return answer_json(show_run(connection, run))
+
+
+def _check_run(run: str) -> None:
+    wire.check_run_id(run)
+
+
+def _read_spec(body: dict[str, Any]) -> RunSpec:
+    try:
+        read = RunBody.model_validate(body)
+    except ValidationError as error:
+        errors = [
+            FieldError(".".join(str(part) for part in item["loc"]), item["msg"].lower())
+            for item in error.errors()
+        ]
+        raise InvalidInput(f"{errors[0].field}: {errors[0].message}. Nothing was stored.", errors) from None
+    for name, value in (("config", read.config), ("environment", read.environment)):
+        _check_size(name, value)
+    return RunSpec(
+        project=read.project,
+        name=read.name,
+        config=read.config,
+        tags=read.tags,
+        environment=read.environment,
+        series={name: _read_meaning(name, series) for name, series in (read.series or {}).items()},
+        attempt=None if read.attempt is None else AttemptStart(**read.attempt.model_dump(exclude={"rank"})),
+    )
+
+
+def _read_meaning(name: str, series: _Series) -> SeriesMeaning:
+    try:
+        wire.check_series_name(name)
+        for key, choices in (
+            ("reduction", wire.REDUCTIONS),
+            ("weight_unit", wire.WEIGHT_UNITS),
+            ("weight_source", wire.WEIGHT_SOURCES),
+        ):
+            value = getattr(series, key)
+            if value is not None:
+                wire.check_choice(key, value, choices)
+    except wire.RecordError as error:
+        field = f"series.{name[: wire.MAX_SERIES_NAME]}.{error.field}"
+        message = f"{field} {error.message}. Nothing was stored."
+        raise InvalidInput(message, [FieldError(field, error.message)]) from None
+    return SeriesMeaning(series.reduction, series.weight_unit, series.weight_source)
+
+
+def _check_size(name: str, value: dict[str, Any] | None) -> None:
+    if value is None:
+        return
+    size = len(to_json(value))
+    if size > MAX_OBJECT_BYTES:
+        message = f"has {size:,} bytes as JSON; at most {MAX_OBJECT_BYTES:,} are kept"
+        raise InvalidInput(f"{name} {message}. Nothing was stored.", [FieldError(name, message)])

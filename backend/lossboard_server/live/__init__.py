@@ -1,0 +1,1 @@
+"""What viewers follow: changes, coalesced, as they are committed."""

@@ -1,0 +1,81 @@
+"""The command line's way to a running service: find it, make sure of it, ask it."""
+
+import hmac
+import json
+import secrets
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from lossboard.wire import prove
+from lossboard_server.ports import ask_health, direct
+from lossboard_server.services import live_services
+
+ASK_TIMEOUT_S: Final = 10.0
+
+
+class RemoteError(Exception):
+    """No service, or it refused; the message says what to do."""
+
+
+class Remote(NamedTuple):
+    """A service that can be asked."""
+
+    url: str
+    token: str | None
+
+
+def find_service(folder: Path, environ: Mapping[str, str], port: int | None = None) -> Remote:
+    """Return the service named by $LOSSBOARD_URL, else the newest live one of this user.
+
+    A service of the folder must first prove that it holds its token: on a shared machine
+    somebody else may have taken its port.
+
+    Raises: RemoteError when there is none.
+    """
+    url = environ.get("LOSSBOARD_URL")
+    if url and port is None:
+        return Remote(url.rstrip("/"), environ.get("LOSSBOARD_TOKEN") or None)
+    for service in live_services(folder):
+        if port in (None, service.port) and _is_genuine(service.url, service.token):
+            return Remote(service.url, service.token)
+    where = f" on port {port}" if port is not None else ""
+    raise RemoteError(f"No Lossboard of yours runs{where}. Start one: lossboard serve")
+
+
+def ask(remote: Remote, method: str, path: str) -> Any:
+    """Ask the service for JSON.
+
+    Raises: RemoteError with the service's own words when it refuses.
+    """
+    headers = {"Accept": "application/json"}
+    if remote.token:
+        headers["Authorization"] = f"Bearer {remote.token}"
+    request = urllib.request.Request(remote.url + path, method=method, headers=headers)
+    try:
+        with direct.open(request, timeout=ASK_TIMEOUT_S) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            raise RemoteError(_told(error)) from None
+    except (OSError, ValueError) as error:
+        raise RemoteError(f"{remote.url} does not answer as a Lossboard does: {error}") from None
+
+
+def _is_genuine(url: str, token: str | None) -> bool:
+    nonce = secrets.token_hex(16)
+    health = ask_health(url, nonce)
+    if health is None:
+        return False
+    return token is None or hmac.compare_digest(
+        str(health.get("proof", "")).encode(), prove(token, nonce).encode()
+    )
+
+
+def _told(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"The service answered {error.code} {error.reason}."

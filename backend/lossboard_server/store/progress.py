@@ -1,0 +1,44 @@
+"""How far each rank of a run has come, which decides whether an epoch is complete."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from lossboard_server.store.tables import EpochRow, SeriesRow, WriterRow
+
+
+@dataclass(slots=True)
+class Progress:
+    """The newest epoch of training of every known rank, and which ranks have ended."""
+
+    newest: dict[int, int]
+    ended: set[int]
+
+    def is_complete(self, epoch: int) -> bool:
+        """Whether a later epoch or the finish has come from every known rank."""
+        return bool(self.newest) and all(
+            newest > epoch or rank in self.ended for rank, newest in self.newest.items()
+        )
+
+
+def read_progress(connection: Connection, run: Any) -> Progress:
+    """Read how far the ranks of a run's newest attempt have come."""
+    is_train = SeriesRow.name.like("train/%")
+    query = (
+        select(EpochRow.rank, func.max(EpochRow.epoch).label("newest"))
+        .join(SeriesRow, (SeriesRow.run == EpochRow.run) & (SeriesRow.key == EpochRow.series))
+        .where(EpochRow.run == run.key, is_train)
+        .group_by(EpochRow.rank)
+    )
+    newest: dict[int, int] = {row.rank: row.newest for row in connection.execute(query)}
+    writers = connection.execute(
+        select(WriterRow.rank, WriterRow.state).where(WriterRow.run == run.key)
+    ).all()
+    for writer in writers:
+        newest.setdefault(writer.rank, -1)
+    running = {writer.rank for writer in writers if writer.state == "running"}
+    ended = {writer.rank for writer in writers} - running
+    if run.state in ("finished", "failed") and not writers:
+        ended = set(newest)
+    return Progress(newest, ended)

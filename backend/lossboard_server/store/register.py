@@ -1,0 +1,165 @@
+"""Making and finding what records hang on: runs, their series and their attempts."""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from lossboard.wire import Record
+from lossboard_server.domain.changes import Change
+from lossboard_server.domain.meaning import Reduction
+from lossboard_server.errors import FieldError, InvalidInput, RunNotFound
+from lossboard_server.store.deliveries import AttemptStart, Registered, RunSpec, SeriesMeaning
+from lossboard_server.store.tables import AttemptRow, RunRow, SeriesRow
+
+MAX_SERIES = 500  # of a run: a name made of a changing number is a mistake, and would fill the page
+
+
+def find_run(connection: Connection, run_id: str) -> Any:
+    """Return the run's row.
+
+    Raises: RunNotFound.
+    """
+    query = select(RunRow.key, RunRow.id, RunRow.name, RunRow.project, RunRow.state, RunRow.version)
+    run = connection.execute(query.where(RunRow.id == run_id)).first()
+    if run is None:
+        raise RunNotFound(f"There is no run {run_id}. Make it first: PUT /api/v1/runs/{run_id} with {{}}.")
+    return run
+
+
+def register_run(connection: Connection, run_id: str, spec: RunSpec) -> tuple[Registered, list[Change]]:
+    """Make a run, or take up one that is there; the same request twice changes nothing."""
+    now = time.time()
+    known = connection.execute(select(RunRow.key, RunRow.version).where(RunRow.id == run_id)).first()
+    told: dict[str, Any] = {
+        name: value
+        for name in ("project", "name", "config", "tags", "environment")
+        if (value := getattr(spec, name)) is not None
+    }
+    told |= {"state": "running", "last_seen_unix_s": now}
+    if known is None:
+        base = {"project": "default", "name": run_id, "config": {}, "tags": [], "environment": {}}
+        fixed = {"id": run_id, "created_unix_s": now, "records": 0, "version": 1}
+        values = {**base, **fixed, **told}
+        key = connection.execute(insert(RunRow).values(values).returning(RunRow.key)).scalar_one()
+        version = 1
+    else:
+        key, version = known.key, known.version + 1
+        connection.execute(update(RunRow).where(RunRow.key == key).values(version=version, **told))
+    if spec.series:
+        open_series(connection, key, dict(spec.series), ())
+    number = _declare_attempt(connection, key, spec.attempt) if spec.attempt else 1
+    run = find_run(connection, run_id)
+    change = Change(run_id, set(spec.series), version, is_about_run=True)
+    return Registered(run_id, run.name, run.project, number, known is None), [change]
+
+
+def open_series(
+    connection: Connection,
+    run: int,
+    meanings: Mapping[str, SeriesMeaning | None],
+    records: Iterable[Record],
+) -> dict[str, tuple[int, Reduction]]:
+    """Return each named series' key and reduction, made where it is new.
+
+    A new series takes the reduction of its first record where nothing else declared one.
+    """
+    if not meanings:
+        return {}
+    query = select(
+        SeriesRow.name, SeriesRow.key, SeriesRow.reduction, SeriesRow.weight_unit, SeriesRow.weight_source
+    ).where(SeriesRow.run == run)
+    known = {row.name: row for row in connection.execute(query)}
+    firsts: dict[str, Record] = {}
+    for record in records:
+        firsts.setdefault(record.series, record)
+    found = {}
+    for name, meaning in sorted(meanings.items()):
+        row = known.get(name)
+        if row is not None:
+            _redeclare(connection, run, row, meaning)
+            found[name] = (row.key, Reduction(row.reduction))
+            continue
+        key = len(known) + sum(name not in known for name in found)
+        if key >= MAX_SERIES:
+            message = (
+                f"would be series {key + 1} of its run; at most {MAX_SERIES}. Is a number part of its name?"
+            )
+            raise InvalidInput(f"{name} {message}", [FieldError("series", message)])
+        values = _series_values(meaning, firsts.get(name))
+        connection.execute(insert(SeriesRow).values(run=run, key=key, name=name, **values))
+        found[name] = (key, Reduction(values["reduction"]))
+    return found
+
+
+def open_attempts(
+    connection: Connection, run: int, starts: Mapping[float, tuple[int, int] | None]
+) -> dict[float, int]:
+    """Return each attempt's key by its start time, made where it is new.
+
+    `starts` gives the position of an attempt's first record, which is where a hand-typed
+    attempt begins; None where no record tells.
+    """
+    if not starts:
+        return {}
+    query = select(AttemptRow).where(AttemptRow.run == run)
+    known = {row.started_unix_s: row for row in connection.execute(query)}
+    keys: dict[float, int] = {}
+    for started, start in sorted(starts.items()):
+        row = known.get(started)
+        if row is None:
+            epoch, batch = start or (None, 0)
+            key = (
+                max((other.key for other in known.values()), default=-1) + 1 + len(keys.keys() - known.keys())
+            )
+            fresh = {"started_unix_s": started, "is_declared": False, "world_size": 1}
+            place = {"start_epoch": epoch, "start_batch": batch}
+            connection.execute(insert(AttemptRow).values(run=run, key=key, **fresh, **place))
+            keys[started] = key
+            continue
+        keys[started] = row.key
+        before = (row.start_epoch, row.start_batch) if row.start_epoch is not None else None
+        if not row.is_declared and start is not None and (before is None or start < before):
+            where = (AttemptRow.run == run, AttemptRow.key == row.key)
+            values = {"start_epoch": start[0], "start_batch": start[1]}
+            connection.execute(update(AttemptRow).where(*where).values(values))
+    return keys
+
+
+def _declare_attempt(connection: Connection, run: int, attempt: AttemptStart) -> int:
+    key = open_attempts(connection, run, {attempt.started_unix_s: None})[attempt.started_unix_s]
+    values = {
+        "is_declared": True,
+        "start_epoch": attempt.start_epoch,
+        "start_batch": attempt.start_batch,
+        "world_size": attempt.world_size,
+    }
+    where = (AttemptRow.run == run, AttemptRow.key == key)
+    connection.execute(update(AttemptRow).where(*where).values(values))
+    started = connection.execute(select(AttemptRow.started_unix_s).where(AttemptRow.run == run)).scalars()
+    return sum(other <= attempt.started_unix_s for other in started)
+
+
+def _series_values(meaning: SeriesMeaning | None, first: Record | None) -> dict[str, Any]:
+    reduction = (meaning.reduction if meaning else None) or (first.reduction if first else None) or "mean"
+    has_weight = first is not None and first.weight is not None
+    if first is not None and first.batch_size is None and first.weight is None:
+        reduction = "unknown"
+    source = "unknown" if reduction == "unknown" else "declared" if has_weight else "assumed"
+    return {
+        "reduction": int(Reduction.named(reduction)),
+        "weight_unit": (meaning.weight_unit if meaning else None) or "items",
+        "weight_source": (meaning.weight_source if meaning else None) or source,
+    }
+
+
+def _redeclare(connection: Connection, run: int, row: Any, meaning: SeriesMeaning | None) -> None:
+    """Take a newer word on unit and source; the reduction of stored records never changes."""
+    if meaning is None:
+        return
+    unit = meaning.weight_unit or row.weight_unit
+    source = meaning.weight_source or row.weight_source
+    if (unit, source) != (row.weight_unit, row.weight_source):
+        where = (SeriesRow.run == run, SeriesRow.key == row.key)
+        connection.execute(update(SeriesRow).where(*where).values(weight_unit=unit, weight_source=source))

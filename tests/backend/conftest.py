@@ -1,0 +1,46 @@
+"""A service in this process on a database of its own, for the tests of its parts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from lossboard_server.app import create_app
+from lossboard_server.settings import Settings
+
+BASE_URL = "http://127.0.0.1:8765"
+SEED = (4, 5, 2, 4, 3, 2, 3, 1)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[TestClient]:
+    """Serve an empty SQLite file without a token."""
+    settings = Settings.resolve({"dir": str(tmp_path), "no_token": "true"}, {})
+    with TestClient(create_app(settings), base_url=BASE_URL) as client:
+        yield client
+
+
+@pytest.fixture
+def run(service: TestClient) -> str:
+    """Make a run and return its path below the API."""
+    assert service.put("/api/v1/runs/r1", json={}).status_code == 201
+    return "/api/v1/runs/r1"
+
+
+def seed_rows(batch_size: int, **more: Any) -> list[dict[str, Any]]:
+    """Return the seed's eight items as the rows that a person types."""
+    rows = []
+    for batch, first in enumerate(range(0, 8, batch_size)):
+        part = SEED[first : first + batch_size]
+        rows.append(
+            {"epoch": 0, "batch": batch, "loss": sum(part) / len(part), "batch_size": len(part), **more}
+        )
+    return rows
+
+
+@pytest.fixture
+def make_seed_rows() -> Any:
+    """Return `seed_rows`, for tests in other folders."""
+    return seed_rows
