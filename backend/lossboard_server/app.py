@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from lossboard_server import __version__
-from lossboard_server.api import curves, docs, epochs, events, health, login, page, records, runs
+from lossboard_server.api import curves, docs, epochs, events, export, health, login, page, records, runs
 from lossboard_server.api.doors import install_doors
 from lossboard_server.api.problems import install_problem_handlers
 from lossboard_server.live.hub import Hub
@@ -22,6 +22,7 @@ ROUTERS = (
     epochs.router,
     curves.router,
     events.router,
+    export.router,
     docs.router,
     page.router,
 )

@@ -59,7 +59,7 @@ def ask(remote: Remote, method: str, path: str) -> Any:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
-            raise RemoteError(_told(error)) from None
+            raise RemoteError(read_refusal(error)) from None
     except (OSError, ValueError) as error:
         raise RemoteError(f"{remote.url} does not answer as a Lossboard does: {error}") from None
 
@@ -74,7 +74,8 @@ def _is_genuine(url: str, token: str | None) -> bool:
     )
 
 
-def _told(error: urllib.error.HTTPError) -> str:
+def read_refusal(error: urllib.error.HTTPError) -> str:
+    """Return the service's own words for why it refused."""
     try:
         return str(json.load(error)["detail"])
     except (ValueError, KeyError, TypeError):

@@ -117,7 +117,7 @@ def _wait_for_trainings(stage: Stage, runs: Sequence[str]) -> bool:
         time.sleep(POLL_INTERVAL_S)
     if succeeded:
         print(
-            "Half the loss at twice the batch size? Look at Raw sum and at Per item on the page.", flush=True
+            "Which of the two learnt better? Raw sum cannot tell; Per item, on the page, can.", flush=True
         )
     return succeeded
 
