@@ -1,0 +1,93 @@
+"""What went wrong without hurting the host: counts by reason, one warning a cause, and the guard."""
+
+import sys
+from threading import RLock
+from types import TracebackType
+
+
+class Faults:
+    """The counts and warnings of one run.
+
+    With `strict` everything that would be warned about inside a call of the script is
+    raised instead.
+    """
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self.strict = strict
+        # Reentrant: a signal handler or a finaliser may log while its own thread counts.
+        self._lock = RLock()
+        self._counts: dict[str, int] = {}
+        self._warned: set[str] = set()
+
+    def count(self, reason: str, n: int = 1) -> None:
+        """Count `n` losses of one reason."""
+        with self._lock:
+            self._counts[reason] = self._counts.get(reason, 0) + n
+
+    def counts(self) -> dict[str, int]:
+        """Return a copy of the counts by reason."""
+        with self._lock:
+            return dict(self._counts)
+
+    def warn(self, key: str, message: str) -> None:
+        """Say `message` once for each `key`, through the logger `lossboard`."""
+        with self._lock:
+            if key in self._warned:
+                return
+            self._warned.add(key)
+        # Late: most runs never warn, and logging is a third of the time of our import.
+        import logging
+
+        logging.getLogger("lossboard").warning("lossboard: %s", message)
+
+    def renew_lock(self) -> None:
+        """In a forked child: another thread of the parent may have held the lock, and is not here."""
+        self._lock = RLock()
+
+    def take(self, key: str, error: Exception, message: str, reason: str) -> None:
+        """Raise `error` where strict; otherwise count it under `reason` and warn once."""
+        if self.strict:
+            raise error
+        self.count(reason)
+        self.warn(key, message)
+
+
+class guard:  # noqa: N801 - used like a function: `with guard(run):`
+    """Keep an internal fault from the host: count it, warn once; with strict let it through.
+
+    `Exception` only: KeyboardInterrupt and SystemExit belong to the script.
+    """
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: object | None) -> None:
+        self._run = run
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        faults: Faults = getattr(self._run, "_faults", _HOMELESS)
+        if faults.strict:
+            return False
+        faults.count("internal-fault")
+        faults.warn(f"internal-{type(error).__name__}", f"internal fault, training goes on: {error!r}")
+        return True
+
+
+def say(line: str) -> None:
+    """Print one line to stderr; a script without one (or with a closed one) gets none."""
+    stream = sys.stderr
+    if stream is not None:
+        try:
+            stream.write(f"lossboard: {line}\n")
+            stream.flush()
+        except (OSError, ValueError):
+            return  # a closed stderr has nobody to tell
+
+
+_HOMELESS = Faults()  # faults outside any run

@@ -1,0 +1,106 @@
+"""How runs, writers and processes are named: run ids, readable names, writer ids, a process's start."""
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from typing import Final
+from zlib import crc32
+
+_BASE32: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's: sorts as its numbers do
+_BASE36: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]+")
+_FIRST: Final = (
+    "amber azure brisk calm cedar clear coral dapper eager early fern fleet gentle golden hazel indigo "
+    "ivory jade keen lively lunar maple mellow misty nimble olive pale plain quick quiet rapid rosy "
+    "russet sage silent silver slate solar steady still sunny swift tidy topaz umber velvet vivid warm"
+).split()
+_SECOND: Final = (
+    "otter heron lynx finch badger crane falcon fox gull hare ibis jay kestrel lark marten newt osprey "
+    "owl panda plover puffin quail raven robin seal shrew sparrow stoat stork swan swift tern thrush "
+    "toad trout vole wagtail walrus weasel wren yak zebra beaver bison egret gecko koala moose"
+).split()
+
+
+def make_run_id(environ: Mapping[str, str], world_size: int) -> str:
+    """Name a run that nobody named; the ranks of one launch get the same id from what launched them."""
+    if world_size > 1:
+        shared = _launch_id(environ)
+        if shared:
+            return _UNSAFE.sub("-", shared)[:64]
+    tail = "".join(_BASE36[byte % 36] for byte in os.urandom(6))
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{tail}"
+
+
+def make_name(run: str) -> str:
+    """Make a readable name of a run id: the same on every rank, without asking anybody."""
+    number = crc32(run.encode())
+    first, second = _FIRST[number % len(_FIRST)], _SECOND[number // 64 % len(_SECOND)]
+    return f"{first}-{second}-{number >> 24:02x}"
+
+
+def make_writer_id() -> str:
+    """Make 26 characters that sort by their time: 48 bits of milliseconds, 80 bits of chance."""
+    number = int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
+    return "".join(_BASE32[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def make_attempt(world_size: int) -> float:
+    """Return the number that identifies this start of the training.
+
+    One process: the time now. Several ranks must agree without talking to each other, so
+    they take the start of the process that launched them, which they share on one node.
+    """
+    parent = started_unix_s(os.getppid()) if world_size > 1 else None
+    return round(time.time() if parent is None else parent, 3)
+
+
+def started_ticks(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; None where /proc can't tell."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            # The command stands in parentheses and may hold spaces: count behind the last one.
+            return int(stat.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None  # not Linux, or the process is gone; callers fall back to the bare pid
+
+
+def started_unix_s(pid: int) -> float | None:
+    """Return when a process started in unix seconds; None where /proc can't tell."""
+    ticks = started_ticks(pid)
+    try:
+        with open("/proc/stat", "rb") as stat:
+            boot = next(int(line.split()[1]) for line in stat if line.startswith(b"btime"))
+    except (OSError, ValueError, StopIteration):
+        return None  # as above
+    return None if ticks is None else boot + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def is_alive(pid: int, started: int | None) -> bool:
+    """Tell whether the process still runs; `started` unmasks a pid that was given again."""
+    now = started_ticks(pid)
+    if now is not None:
+        return started is None or now == started
+    if started is not None and os.path.isdir("/proc/self"):  # noqa: PTH112
+        return False
+    if os.name == "nt":
+        return True  # os.kill would end it; the health check decides
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it lives, but belongs to somebody else
+    return True
+
+
+def _launch_id(environ: Mapping[str, str]) -> str | None:
+    elastic = environ.get("TORCHELASTIC_RUN_ID")
+    if elastic is not None:
+        restart = environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        if elastic != "none":
+            return f"torchrun-{elastic}-{restart}"
+        # torchrun calls every launch without --rdzv-id "none": its own start tells them apart.
+        return f"torchrun-{started_ticks(os.getppid()) or os.getppid()}-{restart}"
+    job = environ.get("SLURM_JOB_ID")
+    return f"slurm-{job}-{environ.get('SLURM_STEP_ID', '0')}" if job else None

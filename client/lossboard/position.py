@@ -1,0 +1,138 @@
+"""Where training stands: which epoch, batch and validation pass the next record belongs to.
+
+Pure bookkeeping: no torch, no I/O. `loaders` and `Run.epoch` tell it when epochs may
+begin, `watching` and `Run.log` ask it for positions.
+"""
+
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Any, Final
+
+UNDECLARED: Final = -1  # the epoch while nothing has told one; null on the wire
+
+
+class Position:
+    """Count epochs, batches and passes of one run by the rules of training loops.
+
+    A new iteration of the loader only arms an epoch; it begins with the next training
+    record, so that a peek or a validation pass over the same loader counts for nothing.
+    An epoch ends when the next begins. Epochs are shared by all series, batches are
+    counted for each series, so that two losses of one step stay aligned.
+
+    An epoch set by hand, with `set_epoch`, wins over the loader from then on.
+    """
+
+    def __init__(self, start_epoch: int | None = None, start_batch: int = 0) -> None:
+        self.start_epoch = start_epoch or 0
+        self.start_batch = start_batch
+        self.epoch = UNDECLARED
+        self.is_observed = False  # a loader is going to arm epochs
+        self.arms = 0  # iterations of the watched loader so far
+        # Called before an epoch can change, so that late values still get their own.
+        self.before_change: list[Callable[[], None]] = []
+        self._is_set_by_hand = False
+        self._is_armed = False
+        self._newest: weakref.ref[Any] | None = None  # the iterator that armed
+        self._current: weakref.ref[Any] | None = None  # the iterator of the epoch
+        self._first_batch = start_batch
+        self._batches: dict[Hashable, int] = {}
+        self._pass_epoch = UNDECLARED
+        self._pass_no = -1
+        self._is_in_pass = False
+        self._pass_batches: dict[Hashable, int] = {}
+
+    @property
+    def declared(self) -> bool:
+        """Whether anything has told an epoch: a watched loader's iteration, or a hand."""
+        return self.epoch != UNDECLARED
+
+    @property
+    def is_in_pass(self) -> bool:
+        """Whether the newest record was one without gradients."""
+        return self._is_in_pass
+
+    def arm(self, iterator: object = None) -> None:
+        """Note that the watched loader is iterated anew; the next training record begins an epoch.
+
+        `iterator` tells, by being alive or not, a pass in mid-epoch from a new epoch.
+        """
+        self._announce()
+        self.arms += 1
+        self._is_in_pass = False
+        if self._is_set_by_hand:
+            return
+        self._is_armed = True
+        try:
+            self._newest = weakref.ref(iterator) if iterator is not None else None
+        except TypeError:  # not every iterator can be referred to weakly: then each one counts
+            self._newest = None
+
+    def train_record(self, series: Hashable = "train/loss") -> tuple[int, int]:
+        """Take the position of a training record: (epoch, batch); epoch −1 is undeclared."""
+        if self._is_armed:
+            self._begin_armed()
+        self._is_in_pass = False
+        batch = self._batches.get(series, self._first_batch)
+        self._batches[series] = batch + 1
+        return self.epoch, batch
+
+    def val_record(self, series: Hashable = "val/loss") -> tuple[int, int, int]:
+        """Take the position of a record without gradients: (epoch, pass_no, batch).
+
+        A stretch of them is one pass of the epoch in which training stood; before any
+        training that is the epoch of the start.
+        """
+        epoch = self.epoch
+        if epoch == UNDECLARED and (self.is_observed or self._is_armed):
+            epoch = self.start_epoch
+        if epoch != self._pass_epoch:
+            self._pass_epoch = epoch
+            self._pass_no = -1
+            self._is_in_pass = False
+        if not self._is_in_pass:
+            self._is_in_pass = True
+            self._pass_no += 1
+            self._pass_batches.clear()
+        batch = self._pass_batches.get(series, 0)
+        self._pass_batches[series] = batch + 1
+        return epoch, self._pass_no, batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin `epoch` now, unless it is the current one; loaders are no longer heard.
+
+        Raises: ValueError unless it is a whole number of at least 0.
+        """
+        if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
+            raise ValueError(f"epoch must be a whole number of at least 0, not {epoch!r}")
+        self._announce()
+        self._is_set_by_hand = True
+        self._is_armed = False
+        if epoch != self.epoch:
+            self._begin(epoch)
+
+    def finish(self) -> None:
+        """End the epoch and the pass; nothing is armed any more."""
+        self._announce()
+        self._is_armed = False
+        self._is_in_pass = False
+
+    def _begin_armed(self) -> None:
+        self._is_armed = False
+        newest, current = self._newest, self._current
+        # Armed by an iterator that is gone, while the epoch's own still lives: that was an
+        # evaluation over the training loader in mid-epoch, and training goes on where it was.
+        if newest is not None and newest() is None and current is not None and current() is not None:
+            return
+        self._current = newest
+        self._begin(self.epoch + 1 if self.declared else self.start_epoch)
+
+    def _begin(self, epoch: int) -> None:
+        is_first = not self.declared
+        self._first_batch = self.start_batch if is_first and epoch == self.start_epoch else 0
+        self.epoch = epoch
+        self._is_in_pass = False
+        self._batches.clear()
+
+    def _announce(self) -> None:
+        for callback in self.before_change:
+            callback()
