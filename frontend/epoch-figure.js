@@ -1,0 +1,123 @@
+// The epoch chart's figure: one point an epoch in the chosen view, open where the epoch still runs.
+
+import { formatCounted, formatExact } from "./format.js";
+import { finite, layOut, markNonfinite, nameAxes, nameCurve, styleLine } from "./figure-parts.js";
+import { splitOf, titleView } from "./views.js";
+
+/** @typedef {import("./types.js").Curve} Curve */
+/** @typedef {import("./types.js").ViewName} ViewName */
+/** @typedef {import("./figure-parts.js").Cell} Cell */
+/** @typedef {import("./figure-parts.js").Ink} Ink */
+/** @typedef {import("./figure-parts.js").Size} Size */
+/** @typedef {import("./colours.js").Look} Look */
+/** @typedef {{x: number|null, y: number|null, text: string, isDone: boolean}} Point */
+
+/**
+ * @typedef {object} EpochQuestion
+ * @prop {Cell[]} cells
+ * @prop {ViewName} view
+ * @prop {boolean} byItems  over items seen in training, else over epochs
+ * @prop {string} unit
+ * @prop {(run: string) => Look} look
+ * @prop {Ink} ink
+ * @prop {Size} size
+ */
+
+const MARKED_POINTS = 60; // fewer points than this are also dots
+const SUMS = ["raw_sum", "normalized_sum"]; // of an unfinished epoch these are far below the next: no line leads there
+
+/**
+ * @param {EpochQuestion} question
+ * @returns {import("./chart.js").Figure}
+ */
+export function figureEpochs(question) {
+  const { cells, view, byItems, unit, ink, size } = question;
+  const layout = layOut({
+    ink, size, cells, xTitle: byItems ? "Items seen in training" : "Epoch", yTitle: titleView(view, unit),
+    hoverTitle: byItems ? " items" : "", revision: `${view} ${byItems} ${cells.length}`,
+  });
+  if (!byItems) layout["xaxis"].unifiedhovertitle = { text: "epoch %{x:.4~g}" };
+  const data = cells.flatMap((cell, i) => cell.curves.flatMap((curve) => drawCurve(curve, i, question)));
+  setShortAxis(layout, cells.flatMap((cell) => cell.curves), byItems);
+  return { data, layout };
+}
+
+/**
+ * @param {Curve} curve
+ * @param {number} cell
+ * @param {EpochQuestion} question
+ * @returns {object[]}
+ */
+function drawCurve(curve, cell, question) {
+  const axes = nameAxes(cell);
+  const line = styleLine(curve, question.look(curve.run), question.ink);
+  const points = readPoints(curve, question);
+  const done = points.filter((point) => point.isDone);
+  const open = points.filter((point) => !point.isDone && point.y !== null);
+  const base = { type: "scatter", xaxis: axes.x, yaxis: axes.y, name: nameCurve(curve), hovertemplate: "%{text}" };
+  const marker = { size: 5, color: line.color };
+  const traces = [];
+  if (done.length > 0) {
+    traces.push({ ...base, ...columns(done), mode: done.length <= MARKED_POINTS ? "lines+markers" : "lines", line, marker });
+  }
+  if (open.length > 0) {
+    const last = done.at(-1);
+    if (last && !SUMS.includes(question.view)) {
+      traces.push({ ...base, ...columns([last, ...open]), mode: "lines", hoverinfo: "skip", hovertemplate: null, line: { ...line, width: 1, dash: "dot" } });
+    }
+    const ring = { size: 8, color: question.ink.ground, line: { color: line.color, width: 2 } };
+    traces.push({ ...base, ...columns(open), mode: "markers", marker: ring });
+  }
+  return [...traces, ...markNonfinite(axes, nameCurve(curve), line.color, readMarks(curve, points))];
+}
+
+/**
+ * @param {Curve} curve
+ * @param {EpochQuestion} question
+ * @returns {Point[]}
+ */
+function readPoints(curve, { view, byItems, unit }) {
+  const values = curve.views[view] ?? [];
+  const xs = byItems && curve.items ? curve.items : curve.x;
+  return xs.map((x, i) => {
+    const isDone = curve.complete?.[i] ?? true;
+    const per = view === "per_item" ? ` per ${unit}` : "";
+    const counted = formatCounted(curve.count[i] ?? 0, "batch", "batches");
+    const text = `${formatExact(values[i])}${per} · epoch ${curve.epoch[i] ?? "–"}, ${counted}${isDone ? "" : " so far"}`;
+    return { x, y: finite(values[i]), text, isDone };
+  });
+}
+
+/**
+ * @param {Curve} curve
+ * @param {Point[]} points
+ */
+function readMarks(curve, points) {
+  return points.flatMap((point, i) => {
+    const count = curve.nonfinite[i] ?? 0;
+    return count > 0 && point.x !== null ? [{ x: point.x, text: `epoch ${curve.epoch[i] ?? "–"}: ${count} of ${curve.count[i]} losses not finite` }] : [];
+  });
+}
+
+/** @param {Point[]} points */
+function columns(points) {
+  return { x: points.map(({ x }) => x), y: points.map(({ y }) => y), text: points.map(({ text }) => text) };
+}
+
+/**
+ * Few epochs want whole ticks, and one epoch a range: Plotly would show −1 to 1.
+ * @param {Record<string, any>} layout
+ * @param {Curve[]} curves
+ * @param {boolean} byItems
+ */
+function setShortAxis(layout, curves, byItems) {
+  const train = curves.filter((curve) => splitOf(curve.series) === "train");
+  const all = (train.length > 0 ? train : curves).flatMap((curve) => (byItems && curve.items ? curve.items : curve.x));
+  const xs = all.filter((x) => x !== null);
+  const [low, high] = [Math.min(...xs), Math.max(...xs)];
+  if (xs.length === 0) return;
+  for (const axis of Object.keys(layout).filter((key) => key.startsWith("xaxis"))) {
+    if (!byItems && high - low < (layout["xaxis2"] ? 6 : 10)) layout[axis].dtick = 1;
+    if (low === high) layout[axis].range = byItems ? [0, 2 * (high || 1)] : [low - 1, high + 1];
+  }
+}

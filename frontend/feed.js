@@ -1,0 +1,184 @@
+// What brings the service's answers into the store: asks on a change of question or of data, never more often than it must.
+
+import { ApiError, getJson } from "./api.js";
+import { listen } from "./dom.js";
+import { createLimiter } from "./limiter.js";
+import { questionBatches, questionEpochs, staleEpochs } from "./questions.js";
+import { shareStream } from "./shared-stream.js";
+import { watch } from "./store.js";
+
+/** @typedef {import("./types.js").State} State */
+/** @typedef {import("./types.js").Run} Run */
+/** @typedef {import("./types.js").RunsAnswer} RunsAnswer */
+/** @typedef {import("./types.js").RunDetail} RunDetail */
+/** @typedef {import("./types.js").StreamEvent} StreamEvent */
+/** @typedef {import("./store.js").Store} Store */
+
+const CURVES_INTERVAL_MS = 500; // two kinds of curves: four questions a second at most
+const LIST_INTERVAL_MS = 1500;
+const EPOCHS_INTERVAL_MS = 1000;
+const POLL_INTERVAL_MS = 10_000; // a run's state can change by silence, which is no event
+const LISTED_RUNS = "100";
+
+/**
+ * Start asking.
+ * @param {Store} store
+ * @returns {() => void} stops
+ */
+export function startFeed(store) {
+  let hasOpened = store.get().selected.length > 0;
+  /** @type {Map<string, string>} what the rows of each epochs answer depended on */
+  const stamps = new Map();
+
+  const list = createLimiter(() => guard(store, askList), LIST_INTERVAL_MS);
+  const search = createLimiter(() => guard(store, askSearch), 300);
+  const epochCurves = createLimiter(() => guard(store, () => askCurves("epochCurves", questionEpochs)), CURVES_INTERVAL_MS);
+  const batchCurves = createLimiter(() => guard(store, () => askCurves("batchCurves", questionBatches)), CURVES_INTERVAL_MS);
+  const epochs = createLimiter(() => guard(store, askEpochs), EPOCHS_INTERVAL_MS);
+  const details = createLimiter(() => guard(store, askDetails), EPOCHS_INTERVAL_MS);
+  const limiters = [list, search, epochCurves, batchCurves, epochs, details];
+
+  async function askList() {
+    /** @type {RunsAnswer} */
+    const answer = await getJson("/runs", new URLSearchParams({ limit: LISTED_RUNS }));
+    const runs = answer.runs.map(stampRun);
+    const state = store.get();
+    store.set({ runs, total: answer.total, known: mergeRuns(state.known, runs) });
+    if (hasOpened || runs.length === 0) return;
+    const first = runs.find((run) => run.state === "running") ?? runs[0];
+    hasOpened = true;
+    if (first) store.set({ selected: [first.run] });
+  }
+
+  async function askSearch() {
+    const { search: text, total, runs } = store.get();
+    if (!text || total <= (runs?.length ?? 0)) return store.set({ found: [] });
+    /** @type {RunsAnswer} */
+    const answer = await getJson("/runs", new URLSearchParams({ limit: LISTED_RUNS, search: text }));
+    const found = answer.runs.map(stampRun);
+    store.set({ found, known: mergeRuns(store.get().known, found) });
+  }
+
+  /**
+   * @param {"epochCurves"|"batchCurves"} place
+   * @param {(state: State) => string|null} question
+   */
+  async function askCurves(place, question) {
+    const asked = question(store.get());
+    if (asked === null) return store.set({ [place]: null });
+    const answer = await getJson("/curves", new URLSearchParams(asked));
+    if (question(store.get()) === asked) store.set({ [place]: answer, fault: null }); // else a newer question is on its way
+  }
+
+  async function askEpochs() {
+    for (const stale of staleEpochs(store.get(), stamps)) {
+      const query = new URLSearchParams({ series: stale.series });
+      const answer = await getJson(`/runs/${stale.run}/epochs`, query);
+      stamps.set(stale.key, stale.stamp);
+      store.set({ epochs: { ...store.get().epochs, [stale.key]: answer } });
+    }
+  }
+
+  async function askDetails() {
+    for (const run of store.get().selected) {
+      const detail = await getDetail(store, run);
+      if (!detail) continue;
+      const { details: before, known } = store.get();
+      store.set({ details: { ...before, [run]: detail }, known: mergeRuns(known, [listDetail(detail)]) });
+    }
+  }
+
+  /** @param {StreamEvent} event */
+  function onEvent(event) {
+    list.ask();
+    if (event.run && !store.get().selected.includes(event.run)) return;
+    epochCurves.ask();
+    batchCurves.ask();
+    if (event.type !== "change") details.ask();
+  }
+
+  function poll() {
+    if (document.hidden) return;
+    list.ask();
+    details.ask();
+  }
+
+  list.ask();
+  const timer = window.setInterval(poll, POLL_INTERVAL_MS);
+  const ends = [
+    shareStream({ onEvent, onConnection: (connection) => store.set({ connection }) }),
+    watch(store, (state) => [questionEpochs(state)], epochCurves.ask),
+    watch(store, (state) => [questionBatches(state)], batchCurves.ask),
+    watch(store, (state) => [state.epochCurves], epochs.ask),
+    watch(store, (state) => [state.selected], details.ask),
+    watch(store, (state) => [state.search, state.total], search.ask),
+    listen(window, "online", poll),
+  ];
+  return () => {
+    window.clearInterval(timer);
+    for (const end of ends) end();
+    for (const limiter of limiters) limiter.dispose();
+  };
+}
+
+/**
+ * Put what went wrong where a notice can say it.
+ *
+ * A service that is away is told by the stream, which also says since when; here it would be told twice.
+ * @param {Store} store
+ * @param {() => Promise<unknown>} ask
+ */
+async function guard(store, ask) {
+  try {
+    await ask();
+    if (store.get().connection.state === "refused") store.set({ connection: { state: "live", sinceMs: Date.now() } });
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    if (error.isRefused) store.set({ connection: { state: "refused", sinceMs: Date.now() } });
+    else if (!error.isAway) store.set({ fault: error.message });
+  }
+}
+
+/**
+ * @param {Store} store
+ * @param {string} run
+ * @returns {Promise<RunDetail|null>} null for a run that the service does not have; it is taken off the charts
+ */
+async function getDetail(store, run) {
+  try {
+    return await getJson(`/runs/${run}`);
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 404) throw error;
+    store.set({
+      selected: store.get().selected.filter((other) => other !== run),
+      fault: `There is no run ${run} here. It may have been deleted.`,
+    });
+    return null;
+  }
+}
+
+/**
+ * A run's own answer in the shape of the list's.
+ * @param {RunDetail} detail
+ * @returns {Run}
+ */
+function listDetail(detail) {
+  return stampRun({ ...detail, series: detail.series.map(({ series }) => series) });
+}
+
+/**
+ * @param {Run} run
+ * @returns {Run}
+ */
+function stampRun(run) {
+  return { ...run, listedAt: Date.now() };
+}
+
+/**
+ * @param {Record<string, Run>} known
+ * @param {Run[]} runs
+ * @returns {Record<string, Run>}
+ */
+function mergeRuns(known, runs) {
+  return { ...known, ...Object.fromEntries(runs.map((run) => [run.run, run])) };
+}

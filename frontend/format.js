@@ -1,0 +1,85 @@
+// Numbers, ages and units as text.
+
+/** @typedef {import("./types.js").WireNumber} WireNumber */
+
+const whole = new Intl.NumberFormat("en");
+
+/** @type {Record<string, string>} */
+const UNITS = { items: "item", elements: "element", tokens: "token", class_weight: "class weight", mixed: "unit" };
+
+/**
+ * @param {number} count
+ * @returns {string}
+ */
+export function formatCount(count) {
+  return whole.format(count);
+}
+
+/**
+ * A count with its noun.
+ * @param {number} count
+ * @param {string} noun
+ * @param {string} [plural]
+ * @returns {string}
+ */
+export function formatCounted(count, noun, plural = `${noun}s`) {
+  return `${formatCount(count)} ${count === 1 ? noun : plural}`;
+}
+
+/**
+ * A loss for a table or a list: four decimals, fewer digits where the number is large or tiny.
+ * @param {WireNumber|undefined} value
+ * @returns {string}
+ */
+export function formatLoss(value) {
+  if (value === null || value === undefined) return "–";
+  if (typeof value === "string") return formatNonfinite(value);
+  const size = Math.abs(value);
+  if (value !== 0 && (size < 0.001 || size >= 1e7)) return value.toExponential(3);
+  if (size >= 1000) return value.toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+  return value.toFixed(4);
+}
+
+/**
+ * A loss for reading exactly: up to seven significant digits, as many as a float32 holds.
+ * @param {WireNumber|undefined} value
+ * @returns {string}
+ */
+export function formatExact(value) {
+  if (value === null || value === undefined) return "–";
+  if (typeof value === "string") return formatNonfinite(value);
+  return String(Number(value.toPrecision(7)));
+}
+
+/**
+ * @param {string} value
+ * @returns {string}
+ */
+export function formatNonfinite(value) {
+  return value.replace("-Infinity", "−∞").replace("Infinity", "∞");
+}
+
+/**
+ * How long ago, in one unit.
+ * @param {number} seconds
+ * @returns {string}
+ */
+export function formatAge(seconds) {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min`;
+  if (s < 2 * 86_400) return `${Math.floor(s / 3600)} h`;
+  return `${Math.floor(s / 86_400)} d`;
+}
+
+/**
+ * The unit that a per-item value is for: one for all curves, else "unit".
+ * @param {string[]} weightUnits
+ * @returns {string}
+ */
+export function unitOf(weightUnits) {
+  const kinds = new Set(weightUnits);
+  if (kinds.size > 1) return "unit";
+  const [only] = kinds;
+  return UNITS[only ?? "items"] ?? "unit";
+}

@@ -1,0 +1,185 @@
+// The two chart panels: heading, key, share of what is shown, chart; each drawn anew when what it reads changes.
+
+import { figureBatches } from "./batch-figure.js";
+import { createChart } from "./chart.js";
+import { createRadios } from "./controls.js";
+import { make, setText } from "./dom.js";
+import { figureEpochs } from "./epoch-figure.js";
+import { layCells, readInk } from "./figure-parts.js";
+import { formatCount, formatCounted, unitOf } from "./format.js";
+import { drawKey } from "./key.js";
+import { batchAxis } from "./questions.js";
+import { watch } from "./store.js";
+import { axisInForce, explainView, labelView, selectedRuns } from "./views.js";
+
+/** @typedef {import("./types.js").State} State */
+/** @typedef {import("./types.js").Curve} Curve */
+/** @typedef {import("./types.js").CurvesAnswer} CurvesAnswer */
+/** @typedef {import("./store.js").Store} Store */
+/** @typedef {import("./colours.js").Colours} Colours */
+/** @typedef {import("./figure-parts.js").Cell} Cell */
+
+const ROW_HEIGHT = 210; // px, the least height of a row of charts side by side
+
+/**
+ * @param {string} id
+ * @param {string} title
+ */
+function makePanel(id, title) {
+  const say = make("p", { class: "say" });
+  const share = make("p", { class: "share", id: `${id}-share` });
+  const key = make("div", { class: "key" });
+  const heading = make("h2", {}, title);
+  const reset = make("button", { type: "button", class: "button", hidden: true }, "Reset zoom");
+  const head = make("header", { class: "panel-head" }, heading, say, reset, key, share);
+  const chart = make("div", { class: "chart", id: `${id}-chart`, role: "img" });
+  const empty = make("p", { class: "empty", hidden: true });
+  const root = make("section", { class: "panel", id, "aria-label": title }, head, chart, empty);
+  return { root, head, heading, say, key, share, chart, empty, reset };
+}
+
+/**
+ * Show the epoch chart and the batch chart.
+ * @param {HTMLElement} root
+ * @param {Store} store
+ * @param {Colours} colours
+ * @returns {() => void}
+ */
+export function showPanels(root, store, colours) {
+  const epochs = makePanel("epochs", "Epochs");
+  const batches = makePanel("batches", "Batches");
+  root.append(epochs.root, batches.root);
+  const mode = createRadios(store, {
+    name: "mode", legend: "Batch chart", pick: (state) => state.mode, choose: (value) => store.set({ mode: value }),
+    choices: () => [["batch", "Every batch"], ["running", "Running mean"]],
+  });
+  batches.heading.after(mode.root);
+  const epochChart = createChart(epochs.chart, (zoom) => (epochs.reset.hidden = zoom === null));
+  const batchChart = createChart(batches.chart, (zoom) => {
+    batches.reset.hidden = zoom === null;
+    store.set({ batchZoom: zoom });
+  });
+  epochs.reset.addEventListener("click", epochChart.resetZoom);
+  batches.reset.addEventListener("click", batchChart.resetZoom);
+
+  const drawEpochs = () => drawEpochPanel(epochs, epochChart, store.get(), colours);
+  const drawBatches = () => drawBatchPanel(batches, batchChart, store.get(), colours);
+  const shared = (/** @type {State} */ state) => [state.layout, state.isDark, state.selected, axisInForce(state)];
+  const sizes = new ResizeObserver(() => {
+    drawEpochs();
+    drawBatches();
+  });
+  for (const element of [epochs.chart, batches.chart]) sizes.observe(element);
+  const ends = [
+    watch(store, (state) => [state.epochCurves, state.view, ...shared(state)], drawEpochs),
+    watch(store, (state) => [state.batchCurves, state.mode, ...shared(state)], drawBatches),
+    watch(store, (state) => [batchAxis(state), state.selected], () => store.get().batchZoom && batchChart.resetZoom()),
+    mode.dispose, epochChart.dispose, batchChart.dispose, () => sizes.disconnect(),
+  ];
+  return () => ends.forEach((end) => end());
+}
+
+/**
+ * @param {ReturnType<typeof makePanel>} panel
+ * @param {import("./chart.js").Chart} chart
+ * @param {State} state
+ * @param {Colours} colours
+ */
+function drawEpochPanel(panel, chart, state, colours) {
+  const all = curvesOf(state, state.epochCurves);
+  const curves = all.filter((curve) => curve.declared && curve.views[state.view]?.some((value) => value !== null));
+  const unit = unitOf(all.map((curve) => curve.weight_unit));
+  setText(panel.say, explainView(state.view, unit));
+  setText(panel.share, shareEpochs(curves));
+  drawKey(panel.key, { runs: state.layout === "side" ? [] : selectedRuns(state), curves, colours, hasOpen: true });
+  tellEmpty(panel, all.length > 0 && curves.length === 0, "No epoch was told for these records: say run.epoch = n, or loop over run.epochs(…). The batches are below.");
+  panel.chart.setAttribute("aria-label", `${labelView(state.view, unit)} by epoch of ${formatCounted(selectedRuns(state).length, "run")}; the values are in the table below`);
+  const cells = cutCells(panel, state, curves, colours);
+  chart.draw(figureEpochs({
+    cells, view: state.view, byItems: axisInForce(state) === "items", unit, look: colours.look, ink: readInk(panel.root), size: sizeOf(panel.chart),
+  }));
+}
+
+/**
+ * @param {ReturnType<typeof makePanel>} panel
+ * @param {import("./chart.js").Chart} chart
+ * @param {State} state
+ * @param {Colours} colours
+ */
+function drawBatchPanel(panel, chart, state, colours) {
+  const curves = curvesOf(state, state.batchCurves).filter((curve) => state.batchCurves?.x === batchAxis(state) && curve.views[state.mode]);
+  const unit = unitOf(curves.map((curve) => curve.weight_unit));
+  setText(panel.say, state.mode === "batch" ? "" : `The epoch so far, per ${unit}.`);
+  setText(panel.share, shareBatches(curves));
+  drawKey(panel.key, { runs: [], curves, colours, hasOpen: false });
+  panel.chart.setAttribute("aria-label", `${state.mode === "batch" ? "Loss of every batch" : "Running mean of the epoch"} of ${formatCounted(selectedRuns(state).length, "run")}`);
+  const cells = cutCells(panel, state, curves, colours);
+  const start = (/** @type {string} */ run) => Math.min(...curves.filter((curve) => curve.run === run).map((curve) => curve.x[0] ?? Infinity));
+  chart.draw(figureBatches({
+    cells, mode: state.mode, axis: batchAxis(state), unit, look: colours.look, start, ink: readInk(panel.root), size: sizeOf(panel.chart),
+  }));
+}
+
+/**
+ * Only the curves of runs still selected: an answer may be older than the selection.
+ * @param {State} state
+ * @param {CurvesAnswer|null} answer
+ */
+function curvesOf(state, answer) {
+  return (answer?.curves ?? []).filter((curve) => state.selected.includes(curve.run));
+}
+
+/**
+ * One cell for all curves, or one for each run; makes the panel tall enough for them.
+ * @param {ReturnType<typeof makePanel>} panel
+ * @param {State} state
+ * @param {Curve[]} curves
+ * @param {Colours} colours
+ * @returns {Cell[]}
+ */
+function cutCells(panel, state, curves, colours) {
+  const runs = selectedRuns(state);
+  if (state.layout === "overlay" || runs.length < 2) {
+    panel.root.style.removeProperty("--least");
+    return [{ title: "", colour: "", curves }];
+  }
+  const { rows } = layCells(runs.length, panel.chart.clientWidth);
+  panel.root.style.setProperty("--least", `${rows * ROW_HEIGHT}px`);
+  const ink = readInk(panel.root);
+  return runs.map((run) => ({
+    title: run.name, colour: ink.hues[colours.look(run.run).hue - 1] ?? ink.ink, curves: curves.filter((curve) => curve.run === run.run),
+  }));
+}
+
+/**
+ * @param {ReturnType<typeof makePanel>} panel
+ * @param {boolean} isEmpty
+ * @param {string} text
+ */
+function tellEmpty(panel, isEmpty, text) {
+  panel.empty.hidden = !isEmpty;
+  panel.root.classList.toggle("is-empty", isEmpty);
+  setText(panel.empty, isEmpty ? text : "");
+}
+
+/** @param {HTMLElement} chart */
+function sizeOf(chart) {
+  return { width: chart.clientWidth, height: chart.clientHeight };
+}
+
+/** @param {Curve[]} curves */
+function shareEpochs(curves) {
+  const records = curves.reduce((sum, curve) => sum + curve.records, 0);
+  const shown = curves.reduce((sum, curve) => sum + curve.shown, 0);
+  return records === 0 ? "" : `${formatCounted(shown, "point")} of ${formatCounted(records, "record")}`;
+}
+
+/** @param {Curve[]} curves */
+function shareBatches(curves) {
+  const records = curves.reduce((sum, curve) => sum + curve.records, 0);
+  const shown = curves.reduce((sum, curve) => sum + curve.shown, 0);
+  const bad = curves.reduce((sum, curve) => sum + curve.nonfinite.reduce((a, b) => a + b, 0), 0);
+  if (records === 0) return "";
+  const share = shown < records ? `${formatCounted(shown, "bucket")} of ${formatCounted(records, "record")}` : `all ${formatCounted(records, "record")}`;
+  return bad > 0 ? `${share}, ${formatCount(bad)} not finite` : share;
+}

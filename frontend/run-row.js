@@ -1,0 +1,100 @@
+// One row of the list of runs.
+
+import { make, makeSvg, setAttribute, setText } from "./dom.js";
+import { formatAge, formatCount, formatLoss, unitOf } from "./format.js";
+
+/** @typedef {import("./types.js").Run} Run */
+/** @typedef {import("./types.js").WireNumber} WireNumber */
+/** @typedef {import("./colours.js").Look} Look */
+
+/**
+ * @typedef {object} Row
+ * @prop {HTMLElement} root
+ * @prop {HTMLInputElement} box
+ * @prop {(run: Run, isSelected: boolean) => void} draw
+ * @prop {(run: Run) => void} tick  only what time changes
+ */
+
+const SPARK = { width: 48, height: 20 };
+
+/**
+ * Make a row. Its box puts the run on the charts or takes it off; the rest of it shows only this run.
+ * @param {string} id
+ * @param {Look} look
+ * @param {{onToggle: () => void, onOnly: () => void}} handlers
+ * @returns {Row}
+ */
+export function createRow(id, look, { onToggle, onOnly }) {
+  const box = make("input", { type: "checkbox", id: `run-${id}`, "data-run": id });
+  const name = make("span", { class: "run-name" });
+  const value = make("span", { class: "run-value" });
+  const state = make("span", { class: "run-state" });
+  const age = make("span", { class: "run-age" });
+  const size = make("span", { class: "run-size" });
+  const path = makeSvg("path", {});
+  const spark = makeSvg("svg", { viewBox: `0 0 ${SPARK.width} ${SPARK.height}`, ...SPARK, class: "spark", "aria-hidden": "true" });
+  spark.append(path);
+  const only = make("button", { type: "button", class: "run-only", tabindex: "-1" }, name, value, make("span", { class: "run-facts" }, state, age, size), spark);
+  const root = make("li", { class: "run", "data-run": id }, make("label", { class: "run-box", title: "Show on the charts" }, box), only);
+  root.style.setProperty("--hue", `var(--run-${look.hue})`);
+  box.addEventListener("change", onToggle);
+  box.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") onOnly();
+  });
+  only.addEventListener("click", onOnly);
+
+  /** @param {Run} run */
+  function tick(run) {
+    setText(age, run.last_record_age_s === null ? "no records" : formatAge(ageOf(run)));
+    setAttribute(age, "title", run.last_record_age_s === null ? null : "since the last record");
+  }
+
+  return {
+    root,
+    box,
+    tick,
+    draw(run, isSelected) {
+      box.checked = isSelected;
+      setAttribute(box, "aria-label", `${run.name}, ${run.state}`);
+      root.classList.toggle("is-selected", isSelected);
+      setAttribute(only, "aria-label", `Show only ${run.name}`);
+      setAttribute(only, "title", `${run.name} (${run.run})\n${formatCount(run.records)} records${run.epoch === null ? "" : `, epoch ${run.epoch}`}`);
+      setText(name, run.name);
+      setText(value, run.per_item === null ? "" : formatLoss(run.per_item));
+      setAttribute(value, "title", `per ${unitOf([run.weight_unit])}, newest epoch`);
+      setText(state, run.state);
+      state.dataset["state"] = run.state;
+      setText(size, run.batch_size === null ? "" : `batch ${formatCount(run.batch_size)}`);
+      setAttribute(path, "d", drawSpark(run.spark));
+      tick(run);
+    },
+  };
+}
+
+/**
+ * Seconds since the run's last record, by this page's clock only: the service's may differ.
+ * @param {Run} run
+ */
+function ageOf(run) {
+  return (run.last_record_age_s ?? 0) + (Date.now() - (run.listedAt ?? Date.now())) / 1000;
+}
+
+/**
+ * @param {WireNumber[]} values
+ * @returns {string} an SVG path with gaps where a value is missing
+ */
+function drawSpark(values) {
+  const numbers = values.filter((value) => typeof value === "number");
+  if (numbers.length < 2) return "";
+  const [low, high] = [Math.min(...numbers), Math.max(...numbers)];
+  const step = (SPARK.width - 2) / Math.max(1, values.length - 1);
+  let isDown = false;
+  let path = "";
+  values.forEach((value, i) => {
+    if (typeof value !== "number") return void (isDown = false);
+    const y = 2 + (1 - (value - low) / (high - low || 1)) * (SPARK.height - 4);
+    path += `${isDown ? "L" : "M"}${(1 + i * step).toFixed(1)} ${y.toFixed(1)}`;
+    isDown = true;
+  });
+  return path;
+}

@@ -1,0 +1,54 @@
+// The address bar as the place where a view of the charts is kept and shared.
+
+import { AXES, VIEWS } from "./views.js";
+
+/** @typedef {import("./types.js").State} State */
+/** @typedef {Pick<State, "selected"|"view"|"x"|"layout"|"mode"|"loss">} Shared */
+
+const MAX_RUNS = 50; // what one question to /curves may name
+const RUN_ID = /^[A-Za-z0-9_-]{1,64}$/;
+
+/**
+ * Read what an address asks for; what it doesn't know is left at its default.
+ * @param {string} search  `location.search`
+ * @returns {Shared}
+ */
+export function readUrl(search) {
+  const query = new URLSearchParams(search);
+  const runs = query.getAll("run").filter((run) => RUN_ID.test(run));
+  return {
+    selected: [...new Set(runs)].slice(0, MAX_RUNS),
+    view: oneOf(VIEWS, query.get("view")) ?? "per_item",
+    x: oneOf(AXES, query.get("x")),
+    layout: query.get("layout") === "side" ? "side" : "overlay",
+    mode: query.get("mode") === "running" ? "running" : "batch",
+    loss: query.get("loss"),
+  };
+}
+
+/**
+ * Write the address for a state. Defaults are left out, but for the view, whose meaning one should see.
+ * @param {Shared} state
+ * @returns {string}  starts with `?`, or is `/` where nothing is selected
+ */
+export function writeUrl(state) {
+  const query = new URLSearchParams();
+  for (const run of state.selected) query.append("run", run);
+  if (state.selected.length > 0 || state.view !== "per_item") query.set("view", state.view);
+  if (state.x) query.set("x", state.x);
+  if (state.layout !== "overlay") query.set("layout", state.layout);
+  if (state.mode !== "batch") query.set("mode", state.mode);
+  if (state.loss !== null) query.set("loss", state.loss);
+  const text = query.toString();
+  return text ? `?${text}` : "/";
+}
+
+/**
+ * @template {string} T
+ * @param {T[]} choices
+ * @param {string|null} value
+ * @returns {T|null}
+ */
+function oneOf(choices, value) {
+  return choices.find((choice) => choice === value) ?? null;
+}
