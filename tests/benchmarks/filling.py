@@ -1,0 +1,56 @@
+"""Fills a service with records as our client sends them: columns over a kept-alive connection."""
+
+import http.client
+import json
+import math
+import time
+
+from processes import Service
+
+RECORDS_A_REQUEST = 5_000
+BATCHES_AN_EPOCH = 10_000
+BATCH_SIZE = 32
+SPIKE = 1e6
+START_UNIX_S = 1_700_000_000.0
+
+
+def make_bodies(records: int, *, writer: str, spike_at: int | None = None) -> list[bytes]:
+    """Encode a run's records beforehand, so that only the service is measured."""
+    meaning = {"reduction": "mean", "weight_unit": "items", "weight_source": "exact"}
+    bodies = []
+    for first in range(0, records, RECORDS_A_REQUEST):
+        numbers = range(first, min(records, first + RECORDS_A_REQUEST))
+        columns = {
+            "epoch": [i // BATCHES_AN_EPOCH for i in numbers],
+            "batch": [i % BATCHES_AN_EPOCH for i in numbers],
+            "loss": [SPIKE if i == spike_at else loss_of(i) for i in numbers],
+            "batch_size": [BATCH_SIZE] * len(numbers),
+            "weight": [float(BATCH_SIZE)] * len(numbers),
+            "time": [START_UNIX_S + i * 0.01 for i in numbers],
+            "index": list(numbers),
+        }
+        body = {"writer": writer, "seq": first, "attempt": START_UNIX_S, "rank": 0}
+        bodies.append(json.dumps(body | {"series": {"train/loss": meaning | columns}}).encode())
+    return bodies
+
+
+def loss_of(i: int) -> float:
+    """Return a falling loss with some noise, the same at each call."""
+    return 2.0 / (1 + i / 50_000) + 0.1 * math.sin(i * 12.9898) ** 2
+
+
+def fill_run(service: Service, run: str, bodies: list[bytes]) -> float:
+    """Send a run's records; returns the seconds until the last was acknowledged."""
+    service.send("PUT", f"/api/v1/runs/{run}", {"project": "bench", "config": {"batch_size": BATCH_SIZE}})
+    connection = http.client.HTTPConnection("127.0.0.1", service.port)
+    headers = {"Authorization": f"Bearer {service.token}", "Content-Type": "application/json"}
+    begin = time.perf_counter()
+    for body in bodies:
+        connection.request("POST", f"/api/v1/runs/{run}/records", body, headers)
+        answer = connection.getresponse()
+        said = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{answer.status}: {said[:500]!r}")
+    seconds = time.perf_counter() - begin
+    connection.close()
+    return seconds

@@ -1,0 +1,88 @@
+"""Records into the store through HTTP, out again as curves: speed, size, memory, a spike that must stay."""
+
+import http.client
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from figures import Figure, quantile, report, size
+from filling import SPIKE, fill_run, make_bodies
+
+from processes import Service, running_service
+
+RECORDS = 1_000_000
+RUNS = 20
+RECORDS_A_RUN = 100_000
+POINTS = 1_000
+REQUESTS = 30
+ENOUGH_MS = 20_000  # of waiting for answers
+
+
+def main() -> None:
+    """Fill one large run, read its curve; fill 20 smaller ones, read them in one request."""
+    with tempfile.TemporaryDirectory() as name, running_service(Path(name)) as service:
+        records = size(RECORDS)
+        before = disk_bytes(service)
+        seconds = fill_run(service, "large", make_bodies(records, writer="large", spike_at=records * 5 // 9))
+        report([Figure(f"{records:,} records through HTTP, a second", records / seconds, "records/s")])
+        report([Figure("disk for a record", (disk_bytes(service) - before) / records, "B")])
+        report(memory(service))
+        report(measure_curves(service, f"/curves, 1 run × {records:,}, {POINTS} points", ["large"]))
+        many = [f"small-{i}" for i in range(RUNS)]
+        for run in many:
+            fill_run(service, run, make_bodies(size(RECORDS_A_RUN), writer=run))
+        report(measure_curves(service, f"/curves, {RUNS} runs × {size(RECORDS_A_RUN):,}", many))
+
+
+def measure_curves(service: Service, what: str, runs: list[str]) -> list[Figure]:
+    """Ask for the curves of these runs over items, again and again over one connection."""
+    query = "&".join([*(f"run={run}" for run in runs), "series=train/loss", "x=items", f"points={POINTS}"])
+    connection = http.client.HTTPConnection("127.0.0.1", service.port)
+    headers = {"Authorization": f"Bearer {service.token}"}
+    times: list[float] = []
+    answer = b""
+    while len(times) < max(3, size(REQUESTS)) and sum(times) < ENOUGH_MS:
+        begin = time.perf_counter()
+        connection.request("GET", f"/api/v1/curves?{query}", headers=headers)
+        response = connection.getresponse()
+        answer = response.read()
+        times.append((time.perf_counter() - begin) * 1e3)
+        if response.status != 200:
+            raise RuntimeError(f"{response.status}: {answer[:500]!r}")
+    connection.close()
+    figures = [
+        Figure(f"{what}, median", statistics.median(times), "ms"),
+        Figure(f"{what}, p95", quantile(times, 0.95), "ms"),
+        Figure(f"{what}, size of the answer", len(answer) / 1024, "KiB"),
+    ]
+    curve = json.loads(answer)["curves"][0]
+    if len(runs) == 1:
+        figures.append(Figure(f"{what}, spikes kept of 1", float(has_spike(curve)), ""))
+    return figures
+
+
+def has_spike(curve: dict[str, Any]) -> bool:
+    """Tell whether the curve's band reaches the one outlier."""
+    return max(value for value in curve["high"] if isinstance(value, float)) == SPIKE
+
+
+def disk_bytes(service: Service) -> int:
+    """Add up the database's files."""
+    return sum(path.stat().st_size for path in service.folder.glob("lossboard.db*"))
+
+
+def memory(service: Service) -> list[Figure]:
+    """Return the most memory the service has held, where the system tells."""
+    if sys.platform != "linux":
+        return []
+    status = Path(f"/proc/{service.pid}/status").read_text(encoding="ascii")
+    (peak,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return [Figure("memory of the service, at most", int(peak.split()[1]) / 1024, "MiB")]
+
+
+if __name__ == "__main__":
+    main()
