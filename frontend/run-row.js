@@ -45,7 +45,7 @@ export function createRow(id, look, { onToggle, onOnly }) {
 
   /** @param {Run} run */
   function tick(run) {
-    setText(age, run.last_record_age_s === null ? "no records" : formatAge(ageOf(run)));
+    setText(age, run.last_record_age_s === null ? "no records" : `${formatAge(ageOf(run))} ago`);
     setAttribute(age, "title", run.last_record_age_s === null ? null : "since the last record");
   }
 

@@ -1,6 +1,7 @@
 """`lossboard export`: a run's records from the running service into a file."""
 
 import argparse
+import http.client
 import os
 import shutil
 import sys
@@ -8,7 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from lossboard import wire
 from lossboard_server.ports import direct
@@ -40,15 +41,31 @@ def main(arguments: Sequence[str]) -> int:
             if target == "-":
                 shutil.copyfileobj(answer, sys.stdout.buffer)
                 return 0
-            part = Path(f"{target}.part")
-            with part.open("wb") as file:
-                shutil.copyfileobj(answer, file)
-            part.replace(target)
+            size = _write_file(answer, Path(target))
     except urllib.error.HTTPError as error:
         with error:
             raise RemoteError(read_refusal(error)) from None
-    print(f"Wrote {target} ({Path(target).stat().st_size:,} bytes)")
+    except BrokenPipeError:
+        raise
+    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
+        raise RemoteError(f"{remote.url} broke off: {error}. Nothing was written.") from None
+    except OSError as error:
+        raise RemoteError(f"Can't write {target}: {error.strerror}. -o FILE names another.") from None
+    print(f"Wrote {target} ({size:,} bytes)")
     return 0
+
+
+def _write_file(answer: IO[bytes], target: Path) -> int:
+    part = target.with_name(f"{target.name}.part")
+    try:
+        with part.open("wb") as file:
+            shutil.copyfileobj(answer, file)
+            size = file.tell()
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return size
 
 
 def _make_parser() -> argparse.ArgumentParser:

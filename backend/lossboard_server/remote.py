@@ -8,10 +8,12 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from lossboard.wire import prove
 from lossboard_server.ports import ask_health, direct
 from lossboard_server.services import live_services
+from lossboard_server.settings import is_loopback
 
 ASK_TIMEOUT_S: Final = 10.0
 
@@ -30,14 +32,14 @@ class Remote(NamedTuple):
 def find_service(folder: Path, environ: Mapping[str, str], port: int | None = None) -> Remote:
     """Return the service named by $LOSSBOARD_URL, else the newest live one of this user.
 
-    A service of the folder must first prove that it holds its token: on a shared machine
-    somebody else may have taken its port.
+    A named address without $LOSSBOARD_TOKEN takes the token of this user's service there. On this
+    machine a service must first prove that it holds the token: somebody else may have its port.
 
     Raises: RemoteError when there is none.
     """
-    url = environ.get("LOSSBOARD_URL")
+    url = environ.get("LOSSBOARD_URL", "").rstrip("/")
     if url and port is None:
-        return Remote(url.rstrip("/"), environ.get("LOSSBOARD_TOKEN") or None)
+        return _take_named(url, environ.get("LOSSBOARD_TOKEN"), folder)
     for service in live_services(folder):
         if port in (None, service.port) and _is_genuine(service.url, service.token):
             return Remote(service.url, service.token)
@@ -62,6 +64,13 @@ def ask(remote: Remote, method: str, path: str) -> Any:
             raise RemoteError(read_refusal(error)) from None
     except (OSError, ValueError) as error:
         raise RemoteError(f"{remote.url} does not answer as a Lossboard does: {error}") from None
+
+
+def _take_named(url: str, token: str | None, folder: Path) -> Remote:
+    token = token or next((service.token for service in live_services(folder) if service.url == url), None)
+    if token and is_loopback(urlsplit(url).hostname or "") and not _is_genuine(url, token):
+        raise RemoteError(f"What answers at {url} holds another token; `lossboard token` prints this user's.")
+    return Remote(url, token)
 
 
 def _is_genuine(url: str, token: str | None) -> bool:

@@ -113,6 +113,7 @@ class TracedRing:
         self.rows = torch.zeros(size, RING_COLUMNS, dtype=torch.float64, device=device)
         self.at = torch.zeros(1, dtype=torch.int64, device=device)  # rows ever written
         self._taken = 0
+        self._unused = self.at._version
 
     def put(self, torch: Any, *row: Any) -> None:
         """Write one row inside the graph; its cells are tensors or numbers, None becomes NaN."""
@@ -127,12 +128,21 @@ class TracedRing:
         self.rows.index_copy_(0, self.at % self.size, torch.stack(cells).unsqueeze(0))
         self.at.add_(1)
 
+    def is_used(self) -> bool:
+        """Whether any compiled call has ever written here; known without asking the device."""
+        return bool(self.at._version != self._unused)
+
     def has_new(self) -> bool:
         """Whether rows were written since the last time."""
-        return bool(self.at.item() != self._taken)
+        return self.is_used() and bool(self.at.item() != self._taken)
 
     def take(self, drop: Callable[[int], None]) -> Iterator[list[float]]:
-        """Yield the rows written since the last time, oldest first; overwritten ones are dropped."""
+        """Yield the rows written since the last time, oldest first; overwritten ones are dropped.
+
+        Waits for the device where compiled calls write to it, and only there.
+        """
+        if not self.is_used():
+            return
         written = int(self.at.item())
         if written == self._taken:
             return

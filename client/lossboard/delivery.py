@@ -19,7 +19,7 @@ SLICE_RECORDS: Final = 500  # read without a rest: about 0.5 ms
 REST_S: Final = 0.001
 
 _ROW: Final = re.compile(r"series\.(?P<series>.+)\.(?P<column>\w+)\[(?P<row>\d+)\]")
-_HEAD: Final = re.compile(r"series\.(?P<series>.+)\.(?:reduction|weight_unit|weight_source)")
+_HEAD: Final = re.compile(r"series\.(?P<series>.+?)(?:\.(?:reduction|weight_unit|weight_source))?")
 _BAD_ROWS: Final = (400, 413, 422)
 _OFTEN_EMPTY: Final = ("weight", "divisor", "window_items", "step", "call")
 
@@ -66,7 +66,7 @@ class Delivery:
         self._limit = MAX_REQUEST_RECORDS
         self._series_put = -1  # how many series the service knows; −1 before the run is put
 
-    def put_run(self, transport: Transport) -> None:
+    def put_run(self, transport: Transport, faults: Faults) -> None:
         """Make the run known, again whenever a series was declared since."""
         known = len(self._source.series)
         if known == self._series_put:
@@ -75,8 +75,14 @@ class Delivery:
         path = f"{wire.API_PREFIX}/runs/{self._run}"
         answer = transport.request("PUT", path, encode(body))
         if answer.status in _BAD_ROWS:
-            # A config that the service can't take must not cost the records.
-            few = {key: body[key] for key in ("project", "name", "series", "attempt") if key in body}
+            # A config that the service can't take must cost neither the records nor the rest.
+            faults.warn("description", f"a part of the run's description is left out: {Refused(answer)}")
+            named = {field.partition(".")[0] for field in _fields(answer)}
+            answer = transport.request(
+                "PUT", path, encode({key: body[key] for key in body if key not in named})
+            )
+        if answer.status in _BAD_ROWS:
+            few = {key: body[key] for key in ("project", "name", "attempt") if key in body}
             answer = transport.request("PUT", path, encode(few))
         if answer.status >= 300:
             raise Refused(answer)
@@ -87,17 +93,17 @@ class Delivery:
 
     def send_some(self, transport: Transport, faults: Faults) -> bool:
         """Send up to one request; return whether there may be more to send at once."""
-        self.put_run(transport)
+        self.put_run(transport, faults)
         if not self._window:
             self._read_window(faults)
             if not self._window:
                 return False
-            self.put_run(transport)  # a series may have been declared with what was just read
+            self.put_run(transport, faults)  # a series may have been declared with what was just read
         part, columns = self._cut()
         if columns:
             seq = min(index for group in columns.values() for index in group["index"])
             head = self._head | {"seq": seq} | _dropped(faults)
-            answer = self._post(transport, self._encode(head, columns))
+            answer = self._post(transport, self._encode(head, columns), faults)
             if answer.status in _BAD_ROWS:
                 self._leave_out(answer, columns, faults)
                 return True
@@ -108,10 +114,9 @@ class Delivery:
 
     def send_state(self, transport: Transport, state: str, faults: Faults) -> None:
         """Send a heartbeat (`running`) or the end (`finished`, `failed`)."""
-        self.put_run(transport)
-        answer = self._post(
-            transport, encode(self._head | {"records": [], "state": state} | _dropped(faults))
-        )
+        self.put_run(transport, faults)
+        body = encode(self._head | {"records": [], "state": state} | _dropped(faults))
+        answer = self._post(transport, body, faults)
         if answer.status >= 300:
             raise Refused(answer)
 
@@ -146,13 +151,13 @@ class Delivery:
             groups.append(json.dumps(name).encode() + b":{" + b",".join(parts) + b"}")
         return encode(head)[:-1] + b',"series":{' + b",".join(groups) + b"}}"
 
-    def _post(self, transport: Transport, body: bytes) -> Answer:
+    def _post(self, transport: Transport, body: bytes, faults: Faults) -> Answer:
         path = f"{wire.API_PREFIX}/runs/{self._run}/records"
         answer = transport.request("POST", path, body)
         if answer.status == 404 and answer.body.get("code") == "run-not-found":
             # The service lost its database, or the run was deleted: make it again, once.
             self.forget_service()
-            self.put_run(transport)
+            self.put_run(transport, faults)
             answer = transport.request("POST", path, body)
         if answer.status >= 300 and answer.status not in _BAD_ROWS:
             raise Refused(answer)
@@ -179,8 +184,7 @@ class Delivery:
 
     def _leave_out(self, answer: Answer, columns: dict[str, dict[str, Any]], faults: Faults) -> None:
         """Drop the rows that the service names; where it names none, halve the request until one is left."""
-        errors = answer.body.get("errors")
-        fields = [str(entry.get("field")) for entry in errors if isinstance(entry, dict)] if errors else []
+        fields = _fields(answer)
         bad = _named_rows(fields, columns)
         if not bad:
             if fields and answer.status != 413:
@@ -193,6 +197,11 @@ class Delivery:
         faults.count("rejected", len(bad))
         faults.warn("rejected", f"the service refused a record: {Refused(answer)} ({', '.join(fields[:3])})")
         self._window = [(index, None if index in bad else record) for index, record in self._window]
+
+
+def _fields(answer: Answer) -> list[str]:
+    errors = answer.body.get("errors")
+    return [str(entry.get("field")) for entry in errors if isinstance(entry, dict)] if errors else []
 
 
 def _named_rows(fields: list[str], columns: dict[str, dict[str, Any]]) -> set[int]:

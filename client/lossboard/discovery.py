@@ -33,7 +33,7 @@ def find_service(folder: Path, url: str | None, token: str | None) -> Service | 
     if url is None:
         return local[0]._replace(token=token or local[0].token) if local else None
     if token is None:
-        token = next((service.token for service in local if service.url == url), None)
+        token = next((service.token for service in local if _is_same_place(service.url, url)), None)
     return Service(url, token)
 
 
@@ -70,6 +70,15 @@ def is_loopback(url: str) -> bool:
     """Tell whether an address can only be this machine."""
     host = urlsplit(url).hostname or ""
     return host in LOOPBACK_HOSTS or (host.startswith("127.") and host.replace(".", "").isdecimal())
+
+
+def _is_same_place(one: str, other: str) -> bool:
+    """Whether two addresses are one: localhost and 127.0.0.1 are, where a token is sent only after proof."""
+    if one == other:
+        return True
+    first, second = urlsplit(one), urlsplit(other)
+    is_here = is_loopback(one) and is_loopback(other)
+    return is_here and (first.scheme, first.port, first.path) == (second.scheme, second.port, second.path)
 
 
 def _read_entry(path: Path) -> tuple[float, Service] | None:

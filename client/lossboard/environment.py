@@ -33,7 +33,7 @@ def describe_environment(environ: Mapping[str, str] | None = None) -> dict[str, 
         "frameworks": _versions(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "git_commit": find_commit(Path.cwd()),
+        "git_commit": find_commit(),
         "rank": rank,
         "world_size": world_size,
         "command": redact_command(sys.argv),
@@ -54,9 +54,10 @@ def read_ranks(environ: Mapping[str, str] | None = None) -> tuple[int, int]:
     return 0, 1
 
 
-def find_commit(folder: Path) -> str | None:
-    """Return the commit that is checked out around `folder`, read from .git without running git."""
+def find_commit(folder: Path | None = None) -> str | None:
+    """Return the commit checked out around `folder`, else where we are; git itself is not run."""
     try:
+        folder = folder or Path.cwd()  # which may be gone: a job's scratch folder, cleaned
         for parent in [folder, *folder.parents][:MAX_GIT_PARENTS]:
             if (parent / ".git").exists():
                 return _read_head(parent / ".git")
@@ -79,7 +80,8 @@ def redact_command(words: list[str]) -> str:
         else:
             shown.append(_USER_IN_URL.sub(f"{HIDDEN}@", word))
         hide_next = word.startswith("-") and not equals and bool(_SECRET_OPTION.search(word))
-    return " ".join(shown)[:MAX_COMMAND]
+    # Arguments that are no UTF-8 come as lone surrogates, which the wire can't carry.
+    return " ".join(shown)[:MAX_COMMAND].encode(errors="replace").decode()
 
 
 def redact_values(config: dict[str, Any]) -> dict[str, Any]:

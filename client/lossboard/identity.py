@@ -22,12 +22,17 @@ _SECOND: Final = (
 ).split()
 
 
-def make_run_id(environ: Mapping[str, str], world_size: int) -> str:
-    """Name a run that nobody named; the ranks of one launch get the same id from what launched them."""
+def make_run_id(environ: Mapping[str, str], world_size: int, number: int = 0) -> str:
+    """Name a run that nobody named; the ranks of one launch get the same id from what launched them.
+
+    `number` counts the runs of a process that were named so: the second one of a launch (the
+    folds of a cross-validation, say) is another run, and on all ranks the same one.
+    """
     if world_size > 1:
         shared = _launch_id(environ)
         if shared:
-            return _UNSAFE.sub("-", shared)[:64]
+            again = f"-{number + 1}" if number else ""
+            return _UNSAFE.sub("-", shared)[: 64 - len(again)] + again
     tail = "".join(_BASE36[byte % 36] for byte in os.urandom(6))
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{tail}"
 

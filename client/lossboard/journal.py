@@ -115,6 +115,8 @@ class Journal:
         with self._lock:
             if len(self.series) > MAX_SERIES_NUMBER:
                 raise ValueError(f"more than {MAX_SERIES_NUMBER + 1} series in one run")
+            if series in self.series:  # two threads met here with the same one
+                return self.series.index(series)
             number = len(self.series)
             entry = {"number": number, "series": series.name, **series._asdict()}
             del entry["name"]

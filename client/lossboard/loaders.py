@@ -77,6 +77,19 @@ def batch_size_of(loader: object) -> int | None:
     return None
 
 
+def last_size_of(loader: object) -> int | None:
+    """Return how many items the last batch of an epoch has where they are fewer than the batch size."""
+    inner: Any = innermost(loader)
+    size = batch_size_of(loader)
+    batches: Any = getattr(inner, "batch_sampler", None)
+    if size is None or getattr(batches, "drop_last", True):
+        return None
+    try:
+        return len(batches.sampler) % size or None
+    except Exception:
+        return None  # a stream without a length, or a sampler of the script's own
+
+
 def __getattr__(name: str) -> Any:
     # accelerate's pickles name the class of the loader inside, for a process that has not watched yet.
     torch = sys.modules.get("torch.utils.data")

@@ -10,15 +10,19 @@ class Meaning:
     """The meaning of one watched loss, settled by its first call.
 
     `declared` is the weight that the script states: a number, or a function of the loss's
-    own arguments. `loader_batch` is the batch size that the watched loader states.
+    own arguments. `loader_batch` is the batch size that the watched loader states, `last_batch`
+    the items of its last batch where they are fewer.
     """
 
-    def __init__(self, loss_func: Any, declared: Any, loader_batch: int | None) -> None:
+    def __init__(
+        self, loss_func: Any, declared: Any, loader_batch: int | None, last_batch: int | None = None
+    ) -> None:
         self._declared = declared
         self._known = weights.rule_for(loss_func)
         self._rule = self._known if declared is None else None
         self._reduction = _reduction_of(loss_func)
         self._loader_batch = loader_batch
+        self._last_batch = last_batch
         self._rows_per_item = 1
         self._settled: tuple[str, str, str] | None = None
 
@@ -49,6 +53,8 @@ class Meaning:
         if size is not None and split == "train":
             if rows is None:
                 return size
+            if self._last_batch is not None and rows == self._last_batch * self._rows_per_item:
+                return self._last_batch  # else 20 × 128 tokens would be taken for 32 × 80
             if rows > size and rows % size == 0:
                 self._rows_per_item = rows // size
         each = self._rows_per_item

@@ -34,6 +34,7 @@ class Position:
         self._is_armed = False
         self._newest: weakref.ref[Any] | None = None  # the iterator that armed
         self._current: weakref.ref[Any] | None = None  # the iterator of the epoch
+        self._in_time = self._late = 0  # records of the epoch while its iterator lived, and after
         self._first_batch = start_batch
         self._batches: dict[Hashable, int] = {}
         self._pass_epoch = UNDECLARED
@@ -45,6 +46,14 @@ class Position:
     def declared(self) -> bool:
         """Whether anything has told an epoch: a watched loader's iteration, or a hand."""
         return self.epoch != UNDECLARED
+
+    @property
+    def is_forsaken(self) -> bool:
+        """Whether training goes on long after the epoch's iteration ended, and no other began.
+
+        As many records as came during it: the loop makes a new loader for each epoch.
+        """
+        return self._in_time > 0 and max(2, self._in_time) <= self._late
 
     @property
     def is_in_pass(self) -> bool:
@@ -72,6 +81,10 @@ class Position:
         if self._is_armed:
             self._begin_armed()
         self._is_in_pass = False
+        if self._current is not None and not self._is_set_by_hand:
+            is_late = self._current() is None
+            self._late += is_late
+            self._in_time += not is_late
         batch = self._batches.get(series, self._first_batch)
         self._batches[series] = batch + 1
         return self.epoch, batch
@@ -131,6 +144,7 @@ class Position:
         self._first_batch = self.start_batch if is_first and epoch == self.start_epoch else 0
         self.epoch = epoch
         self._is_in_pass = False
+        self._in_time = self._late = 0
         self._batches.clear()
 
     def _announce(self) -> None:

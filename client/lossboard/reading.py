@@ -78,7 +78,10 @@ class Reader:
 
     def _later_segment(self) -> int | None:
         segment = self.position // SEGMENT_SLOTS
-        return next((number for number in segment_numbers(self._folder) if number > segment), None)
+        try:
+            return next((number for number in segment_numbers(self._folder) if number > segment), None)
+        except FileNotFoundError:
+            return None  # somebody removed the folder: what is open can still be read, no more will come
 
 
 def read_records(folder: Path, start: int = 0) -> Iterator[Indexed]:

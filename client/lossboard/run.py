@@ -10,7 +10,7 @@ from lossboard import wire
 from lossboard.faults import Faults, guard
 from lossboard.position import UNDECLARED, Position
 from lossboard.scalars import read_scalar
-from lossboard.slots import MAX_SERIES_NUMBER, NAN, Stored, pack, pack_plain
+from lossboard.slots import NAN, Stored, pack, pack_plain
 
 if TYPE_CHECKING:
     from lossboard.settings import Settings
@@ -146,7 +146,7 @@ class Run:
         """End the run: send what is left for at most `deadline_s`; the journal keeps the rest."""
         if not self._is_open:
             return
-        started = time.monotonic()
+        self._device_until = (started := time.monotonic()) + deadline_s / 3  # for all watched losses together
         if state not in wire.END_STATES:
             self._refuse(wire.RecordError("state", f"must be one of {', '.join(wire.END_STATES)}"))
             state = "finished"
@@ -203,11 +203,11 @@ class Run:
             try:
                 name = wire.series_name(key)
                 loss = wire.check_loss(read_scalar(name, value))
+                number = self._series_number(name, "unknown", "items", "unknown")
+                self._append(number, *self._next_call(name), loss, None, None, call=None)
             except wire.RecordError as error:
-                self._refuse(wire.RecordError(str(key)[:40], error.message))
-                continue
-            number = self._series_number(name, "unknown", "items", "unknown")
-            self._append(number, *self._next_call(name), loss, None, None, call=None)
+                field = "run" if error.field == "run" else str(key)[:40]  # a full run is told of once
+                self._refuse(wire.RecordError(field, error.message))
 
     def _next_call(self, name: str) -> tuple[int, int]:
         """Return the current epoch and how many records without a batch of their own it has had."""
@@ -223,8 +223,8 @@ class Run:
         if number is None:
             self._check_process()
             number = len(self._numbers)
-            if number > MAX_SERIES_NUMBER:
-                raise wire.RecordError("series", f"is one of more than {MAX_SERIES_NUMBER + 1} in this run")
+            if len({name} | {known[0] for known in self._numbers}) > wire.MAX_SERIES:
+                raise wire.RecordError("run", f"has {wire.MAX_SERIES} series; is a number part of a name?")
             if self._writer is not None:
                 number = self._writer.declare(meaning)
             self._numbers[meaning] = number
@@ -270,7 +270,7 @@ class Run:
         self._attach(self._open_writer(self, True))
 
     def _attach(self, writer: "Writer") -> None:
-        for meaning in self._numbers:  # in a child: in the order, and so with the numbers, of the parent
+        for meaning in sorted(self._numbers, key=self._numbers.__getitem__):  # a child: as in the parent
             writer.declare(meaning)
         self._writer = writer
         self._write_slot = writer.append  # bound here, since `log` counts its lookups

@@ -28,7 +28,8 @@ class Sender:
     """Delivers one writer's records on a daemon thread until it is told to finish.
 
     `idle` is called on the thread when everything own is sent; it may deliver what dead
-    writers left, one request a call, and returns whether there is more. `over` is called
+    writers left, one request a call, and returns whether there is more. `at_end` does the same
+    for what must go before the end, for up to half of the time that `finish` has. `over` is called
     last, with whether everything was delivered; it may come after `finish` gave up waiting.
     """
 
@@ -42,6 +43,7 @@ class Sender:
         *,
         heartbeat: bool = True,
         idle: Callable[[Transport], bool] | None = None,
+        at_end: Callable[[Transport], bool] | None = None,
         over: Callable[[bool], None] | None = None,
     ) -> None:
         self.url: str | None = None  # the run's page, once a service has taken the run
@@ -52,6 +54,8 @@ class Sender:
         self._kept_in = kept_in
         self._heartbeat = heartbeat
         self._idle = idle
+        self._at_end = at_end
+        self._at_end_until = 0.0
         self._over = over
         self._transport: Transport | None = None
         self._failures = 0
@@ -74,6 +78,7 @@ class Sender:
         Returns whether everything was committed.
         """
         self._end_state = state
+        self._at_end_until = time.monotonic() + deadline_s / 2
         self._delivery.rest_s = 0.0  # nobody trains beside it any more
         self._ending.set()
         self._thread.join(max(0.0, deadline_s))
@@ -121,11 +126,14 @@ class Sender:
     def _step(self, is_ending: bool) -> float:
         """Do the next thing and return how long to wait before the one after it, in seconds."""
         transport = self._transport or self._connect()
-        self._delivery.put_run(transport)
+        self._delivery.put_run(transport, self._faults)
         self._tell_address(transport)
         if self._delivery.send_some(transport, self._faults):
             return 0.0
         if is_ending:
+            has_time = time.monotonic() < self._at_end_until
+            if has_time and self._at_end is not None and self._at_end(transport):
+                return 0.0
             if self._end_state is not None:
                 self._delivery.send_state(transport, self._end_state, self._faults)
             self.is_delivered = True

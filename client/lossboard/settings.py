@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from lossboard import wire
 
 MODES: Final = ("online", "offline", "disabled")
-MAX_TEXT: Final = 200  # characters of a project, a name or a tag
+MAX_TEXT: Final = 200  # characters of a project or a name, as the service takes them
+MAX_TAG: Final = 100  # characters
 MAX_TAGS: Final = 50
 MAX_CONFIG_DEPTH: Final = 8  # deeper values are sent as text
 
@@ -114,7 +115,9 @@ def check_url(url: object) -> str:
 
 def plain(value: object, depth: int = 0) -> Any:
     """Return what JSON can carry of a config value: strange objects become their text."""
-    if value is None or isinstance(value, bool | str):
+    if isinstance(value, str):  # lone surrogates, as in the name of an odd file, can't travel
+        return value.encode(errors="replace").decode()
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
         return int(value) if abs(value) <= wire.MAX_POSITION else str(value)
@@ -122,12 +125,12 @@ def plain(value: object, depth: int = 0) -> Any:
         return wire.encode_number(float(value))
     if depth < MAX_CONFIG_DEPTH:
         if isinstance(value, Mapping):
-            return {str(key): plain(item, depth + 1) for key, item in value.items()}
+            return {plain(str(key)): plain(item, depth + 1) for key, item in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [plain(item, depth + 1) for item in value]
         if hasattr(value, "item") and getattr(value, "size", 0) == 1:  # a number of numpy's
             return plain(value.item(), MAX_CONFIG_DEPTH)
-    return str(value)
+    return plain(str(value))
 
 
 def _config(value: object) -> dict[str, Any]:
@@ -139,7 +142,7 @@ def _config(value: object) -> dict[str, Any]:
         raise TypeError("config must be a mapping such as {'lr': 0.1}")
     from lossboard.environment import redact_values
 
-    return redact_values({str(key): plain(item) for key, item in value.items()})
+    return redact_values({plain(str(key)): plain(item) for key, item in value.items()})
 
 
 def _tags(value: object) -> list[str]:
@@ -147,17 +150,17 @@ def _tags(value: object) -> list[str]:
         return []
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError("tags must be a list of words")
-    tags = [_text("tags", tag) for tag in value]
+    tags = [_text("tags", tag, MAX_TAG) for tag in value]
     if len(tags) > MAX_TAGS:
         raise ValueError(f"tags has {len(tags)} words; at most {MAX_TAGS}")
     return tags
 
 
-def _text(name: str, value: object) -> str:
+def _text(name: str, value: object, most: int = MAX_TEXT) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be text, not {type(value).__name__}")
-    if not 0 < len(value) <= MAX_TEXT or not value.isprintable():
-        raise ValueError(f"{name} must be 1 to {MAX_TEXT} printable characters")
+    if not 0 < len(value) <= most or not value.isprintable():
+        raise ValueError(f"{name} must be 1 to {most} printable characters")
     return value
 
 

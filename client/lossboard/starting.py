@@ -11,6 +11,7 @@ from lossboard.run import EXIT_DEADLINE_S, Run
 
 _open_runs: list[tuple[Run, str, str | None]] = []  # run, project, name as given; the newest last
 _is_registered = False
+_runs_named = 0  # by us, for want of an id
 _last_error_id = 0  # of sys.last_value when the newest run started: an old error is not this run's
 
 
@@ -42,6 +43,7 @@ def init(
     Raises: ValueError or TypeError naming the argument.
     """
     given = dict(locals())
+    global _runs_named
     # Late, so that `import lossboard` stays light: from here on HTTP and JSON are needed.
     from lossboard.identity import make_name, make_run_id
     from lossboard.settings import read_settings
@@ -54,7 +56,8 @@ def init(
     if settings.run is None:
         from lossboard.environment import read_ranks
 
-        settings = settings._replace(run=make_run_id(os.environ, read_ranks()[1]))
+        settings = settings._replace(run=make_run_id(os.environ, read_ranks()[1], _runs_named))
+        _runs_named += 1
     if settings.name is None:
         settings = settings._replace(name=chosen or make_name(str(settings.run)))
     started = Run(settings, _open_writer(settings))
@@ -87,6 +90,8 @@ def watch(
     from lossboard.watching import watch_loss
 
     if isinstance(run, Run):
+        if not run._is_open:
+            raise ValueError(f"run {run.name} is finished; watch without run= starts another")
         if common:
             raise TypeError(f"{', '.join(common)}: the run is open already; these belong to where it starts")
         watch_loss(run, loss_func, loader, model, series, weight)

@@ -1,5 +1,6 @@
 """Sending what dead writers left: folders whose process is gone and whose lock is free."""
 
+import math
 import os
 import socket
 import time
@@ -8,6 +9,7 @@ from typing import Any, Final
 
 from lossboard import wire
 from lossboard.delivery import Delivery, Refused
+from lossboard.discovery import is_loopback
 from lossboard.faults import Faults
 from lossboard.identity import is_alive
 from lossboard.locks import take_lock
@@ -22,7 +24,7 @@ from lossboard.reading import (
     write_acked,
 )
 from lossboard.settings import Settings
-from lossboard.transport import Transport
+from lossboard.transport import Transport, Unreachable
 
 SCAN_S: Final = 60.0  # between two looks for dead writers
 PUT_KEYS: Final[tuple[str, ...]] = ("project", "name", "config", "tags", "environment", "attempt")
@@ -54,20 +56,27 @@ class DeadJournal:
 
     def acknowledge(self, upto: int) -> None:
         """Move the mark."""
-        write_acked(self.folder, upto)
+        try:
+            write_acked(self.folder, upto)
+        except OSError as error:  # a full disk, say: what is sent twice is skipped by its index
+            self.faults.warn("mark", f"can't note what was sent in {self.folder}: {error}")
 
     def close(self, *, remove: bool) -> None:
         """Let the folder go, or remove it when all of it was sent."""
         self._reader.close()
-        if remove:
-            remove_folder(self.folder)
-        os.close(self._lock_fd)
+        try:
+            if remove:
+                remove_folder(self.folder)
+        except OSError as error:
+            self.faults.warn("remove", f"can't remove {self.folder}: {error}")
+        finally:
+            os.close(self._lock_fd)
 
 
 def take_folder(folder: Path) -> DeadJournal | None:
     """Take a dead writer's folder under its lock; None where it lives, is another's or can't be read.
 
-    A folder that another host wrote is left to `lossboard sync`: its pid says nothing here.
+    A folder that another host wrote is left alone: its pid says nothing here.
     """
     try:
         manifest = read_manifest(folder)
@@ -104,7 +113,9 @@ class Takeover:
     def __init__(self, settings: Settings, own_writer: str) -> None:
         self._root = settings.dir / "journal"
         self._url = settings.url
+        self._run = settings.run
         self._own = own_writer
+        self._is_last = False
         self._next_scan = 0.0
         self._waiting: list[Path] = []
         self._journal: DeadJournal | None = None
@@ -129,20 +140,46 @@ class Takeover:
             journal.close(remove=True)
         except Refused:
             journal.close(remove=False)  # not taken today: it keeps, and a later run tries again
+        except Unreachable:
+            raise
+        except Exception as error:  # one folder that can't be read must not hold up our own records
+            journal.faults.warn("takeover", f"can't send {journal.folder}: {error!r}")
+            journal.close(remove=False)
         self._journal = self._delivery = None
         return True
+
+    def send_children(self, transport: Transport) -> bool:
+        """At the end, the same for what forked children of our own run left: nobody else may come for it.
+
+        Raises: Unreachable, as every delivery does.
+        """
+        if not self._is_last:
+            self._is_last = True
+            self._next_scan = math.inf
+            self._waiting = [path for path in self._find_folders() if self._is_of_child(path)]
+        return self.send_some(transport)
+
+    def _find_folders(self) -> list[Path]:
+        return [path for path in sorted(self._root.glob("*")) if path.name != self._own]
+
+    def _is_of_child(self, folder: Path) -> bool:
+        try:
+            manifest = read_manifest(folder)
+        except (OSError, ValueError):
+            return False  # what can't be read is nobody's child
+        return manifest.get("run") == self._run and manifest.get("is_forked") is True
 
     def _take_next(self) -> bool:
         if not self._waiting:
             if time.monotonic() < self._next_scan:
                 return False
             self._next_scan = time.monotonic() + SCAN_S
-            self._waiting = [path for path in sorted(self._root.glob("*")) if path.name != self._own]
+            self._waiting = self._find_folders()
         while self._waiting:
             journal = take_folder(self._waiting.pop(0))
             if journal is None:
                 continue
-            if journal.manifest.get("address") in (None, self._url):
+            if self._is_meant_for_us(journal.manifest.get("address")):
                 try:
                     self._journal, self._delivery = journal, deliver_dead(journal)
                     return True
@@ -151,3 +188,10 @@ class Takeover:
                     continue
             journal.close(remove=False)  # it was meant for another service
         return False
+
+    def _is_meant_for_us(self, address: object) -> bool:
+        """Whether a writer that was told `address` may be sent where we send.
+
+        One that was told none meant a service of this machine, and its config is nobody else's business.
+        """
+        return address == self._url or (address is None and self._url is not None and is_loopback(self._url))

@@ -18,7 +18,6 @@ from lossboard.deferred import DeviceBuffer, TracedRing
 from lossboard.faults import guard
 from lossboard.meaning import Meaning, mean_of, vector_unit
 
-DEVICE_DEADLINE_S: Final = 1.0  # of the 3 s that an exit may take
 SILENT_ITERATIONS: Final = 2  # one may be a peek, as many scripts begin
 
 _TRAIN, _VAL, _MONITORING = 0.0, 1.0, 2.0  # the split in a row of TracedRing
@@ -62,7 +61,9 @@ class LossWatcher:
         self._model = model
         self._names = {split: f"{split}/{series}" for split in ("train", "val")}
         self._numbers: dict[str, int] = {}
-        self._meaning = Meaning(loss_func, weight, loaders.batch_size_of(loader))
+        self._meaning = Meaning(
+            loss_func, weight, loaders.batch_size_of(loader), loaders.last_size_of(loader)
+        )
         self._is_closed = False
         self._has_seen = False
         self._handle: Any = None
@@ -91,7 +92,7 @@ class LossWatcher:
         """Take everything off the watched objects, and hand over what is still on its way."""
         with guard(self._run):
             self._drain(self._rings)
-            self._device_buffer.flush(DEVICE_DEADLINE_S)
+            self._device_buffer.flush(self._run._device_until - time.monotonic())
             if not self._has_seen and self._position.arms:
                 self._warn_silence()
         self._is_closed = True
@@ -174,7 +175,9 @@ class LossWatcher:
         if split == "train":
             epoch, batch = self._position.train_record(self._names["train"])
             if epoch < 0:
-                self._run._warn("epoch-undeclared", _UNDECLARED)
+                self._run._warn("epoch-undeclared", _OTHER if self._position.is_observed else _UNDECLARED)
+            elif self._position.is_forsaken:
+                self._run._warn("epoch-forsaken", _FORSAKEN)
             return number, epoch, batch, items, 0
         epoch, pass_no, batch = self._position.val_record(self._names["val"])
         return number, epoch, batch, items, pass_no
@@ -271,6 +274,15 @@ _UNDECLARED: Final = (
     "nothing tells when an epoch begins, so sums over an epoch can't be shown. Pass the training loader:"
     " lossboard.watch(loss_func, loader); for a list or a generator loop over `for epoch in run.epochs(n)`,"
     " or set run.epoch = epoch."
+)
+_OTHER: Final = (
+    "the loop does not iterate the watched loader, so nothing tells when an epoch begins. Call"
+    " lossboard.watch with the loader that the loop iterates, after accelerator.prepare and the like; or loop"
+    " over `for epoch in run.epochs(n)`."
+)
+_FORSAKEN: Final = (
+    "training goes on although the watched loader's iteration has ended; everything counts to its last epoch."
+    " Where each epoch makes a loader of its own, loop over `for epoch in run.epochs(n)`, or set run.epoch."
 )
 _VECTOR: Final = (
     "the watched loss returns one value per item or element (reduction='none'). Their plain mean is recorded;"

@@ -21,10 +21,12 @@ STATES: Final = ("running", *END_STATES)
 MAX_POSITION: Final = 2**53 - 1  # batch, step, index: the integers that JavaScript holds exactly
 MAX_SMALL: Final = 2**31 - 1  # epoch, batch_size, pass_no, call, rank: a 4-byte column
 MAX_SERIES_NAME: Final = 200  # characters; the page shows about 30
+MAX_SERIES: Final = 500  # of a run: a name made of a changing number is a mistake, and would fill the page
 MAX_TIME_UNIX_S: Final = 1e11  # the year 5138; a larger time was given in milliseconds
 
 RUN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-SERIES_NAME: Final = re.compile(r"[^\x00-\x1f\x7f/]+(?:/[^\x00-\x1f\x7f/]+)+")
+# Without control characters and lone surrogates: UTF-8, and so the wire, has none.
+SERIES_NAME: Final = re.compile(r"[^\x00-\x1f\x7f/\ud800-\udfff]+(?:/[^\x00-\x1f\x7f/\ud800-\udfff]+)+")
 NONFINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 ROW_KEYS: Final = frozenset(

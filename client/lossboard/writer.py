@@ -131,6 +131,7 @@ class Writer:
             kept_in,
             heartbeat=not self._is_forked,
             idle=None if self._is_forked else takeover.send_some,
+            at_end=None if self._is_forked else takeover.send_children,
             over=self._journal.close,
         )
         self._sender.start()
@@ -142,4 +143,4 @@ def _tell_kept(count: int, name: str, place: str | None) -> None:
     if place is None:
         say(f"{records} of {name} could neither be sent nor written to disk")
     else:
-        say(f"{records} of {name} kept in {place}; the next run here or `lossboard sync` sends them")
+        say(f"{records} of {name} kept in {place}; the next run here sends them")

@@ -113,11 +113,27 @@ def test_the_address_may_come_from_the_environment(service, tmp_path):
 
 
 @pytest.mark.live
+def test_an_address_without_a_token_takes_the_token_of_this_users_service_there(service):
+    assert type_command(service.folder, "open", LOSSBOARD_URL=service.url).returncode == 0
+
+
+@pytest.mark.live
+def test_an_export_that_cannot_be_written_says_so_and_leaves_nothing(service, tmp_path):
+    service.send("PUT", "/api/v1/runs/B", {})
+    (tmp_path / "taken.csv").mkdir()
+    answer = type_command(service.folder, "export", "B", "-o", str(tmp_path / "taken.csv"))
+    assert answer.returncode == 1
+    assert "-o FILE" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.csv"]
+
+
+@pytest.mark.live
 def test_runs_lists_what_is_stored(service):
     service.send("PUT", "/api/v1/runs/A", {"name": "amber\x1b[31m-otter"})
     rows = [{"epoch": 0, "batch": 0, "loss": 4.5, "batch_size": 2}]
     service.send("POST", "/api/v1/runs/A/records", {"records": rows})
-    answer = type_command(service.folder, "runs")
+    answer = type_command(service.folder, "runs", "otter")
     assert answer.returncode == 0, answer.stderr
     head, row = answer.stdout.splitlines()
     assert head.startswith("RUN")

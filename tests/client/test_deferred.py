@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from contextlib import closing
 
 import pytest
@@ -199,3 +200,27 @@ def test_compiled_function_is_recorded_through_the_run(board):
     step(torch.ones(3, requires_grad=True)).backward()
     run.finish()
     assert board.records(run, "loss", "batch_size") == [(1.0, 3)]
+
+
+def test_ring_that_no_compiled_call_wrote_to_is_never_read():
+    ring = deferred.TracedRing(torch, "meta")  # reading a number off this device raises
+    assert not ring.has_new()
+    assert list(ring.take(lambda n: None)) == []
+
+
+def test_losses_of_a_device_that_hangs_share_one_deadline(board):
+    class Never:
+        def query(self):
+            return False
+
+    losses = [nn.L1Loss() for _ in range(4)]
+    run = board.watch(losses[0])
+    for number, loss in enumerate(losses[1:]):
+        board.watch(loss, run=run, series=f"loss {number}")
+    for loss in losses:
+        (watcher,) = loss._forward_hooks.values()
+        watcher._device_buffer._in_flight.append(([((0, 0, 0, 1, 0), None, None)], None, Never()))
+    began = time.monotonic()
+    run.finish(deadline_s=0.6)
+    assert time.monotonic() - began < 0.6
+    assert run._faults.counts() == {"device-buffer": 4}

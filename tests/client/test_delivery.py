@@ -1,6 +1,7 @@
 """From `log` to a service that misbehaves: every record exactly once, and one bad record costs itself."""
 
 import math
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -239,15 +240,50 @@ def test_config_that_the_service_refuses_does_not_cost_the_records(service: Any,
     assert service.column("index") == [0, 1, 2]
 
 
-def test_what_a_dead_writer_left_is_sent_by_the_next_run(
-    absent_service: Any, start_run: StartRun, poll: Poll, state_folder: Path
+def test_only_the_refused_part_of_a_description_is_left_out_and_one_warning_says_so(
+    service: Any, start_run: StartRun, warnings_of_lossboard: Callable[[], list[str]]
 ) -> None:
-    left = start_run(run="left", project="P1")
-    log_some(left, 30)
-    left.finish(deadline_s=0.5)
-    assert len(list((state_folder / "journal").iterdir())) == 1
-    absent_service.start()
-    start_run(run="next", project="P2")
-    poll(lambda: any(state == "finished" for _, state in absent_service.states))
-    assert absent_service.column("index", run="left") == list(range(30))
-    poll(lambda: len(list((state_folder / "journal").iterdir())) == 1)
+    accept = service.put
+    refusal = {"detail": "config has 300,000 bytes", "errors": [{"field": "config", "message": "too large"}]}
+    service.put = lambda run, body: (422, refusal) if "config" in body else accept(run, body)
+    run = start_run(config={"x": 1}, tags=["kept"])
+    log_some(run, 3)
+    run.finish()
+    assert all(body["tags"] == ["kept"] and "environment" in body for _, body in service.puts)
+    (warning,) = warnings_of_lossboard()
+    assert "config has 300,000 bytes" in warning
+
+
+def test_series_that_the_service_refuses_costs_itself_only(service: Any, start_run: StartRun) -> None:
+    accept_put, accept_post = service.put, service.post
+
+    def refuse(body: dict[str, Any], field: str) -> tuple[int, dict[str, Any]] | None:
+        is_bad = "train/one too many" in (body.get("series") or {})
+        return (
+            (422, {"detail": "at most 500", "errors": [{"field": field, "message": "no"}]})
+            if is_bad
+            else None
+        )
+
+    service.put = lambda run, body: refuse(body, "series") or accept_put(run, body)
+    service.post = lambda run, body: refuse(body, "series.train/one too many") or accept_post(run, body)
+    run = start_run(strict=False)
+    run.log({"fine": 1.0, "one too many": 2.0})
+    log_some(run, 2)
+    run.finish()
+    assert sorted(service.column("series")) == ["train/fine", "train/loss", "train/loss"]
+    assert list(service.dropped.values()) == [{"rejected": 1}]
+
+
+def test_journal_folder_that_somebody_removed_costs_no_record(
+    service: Any, start_run: StartRun, poll: Poll, state_folder: Path
+) -> None:
+    run = start_run(strict=False)
+    log_some(run, 3)
+    poll(lambda: service.column("index") == [0, 1, 2])
+    shutil.rmtree(state_folder / "journal")
+    log_some(run, 3, 3)
+    run.finish()
+    assert service.column("index") == [0, 1, 2, 3, 4, 5]
+    assert [state for _, state in service.states][-1] == "finished"
+    assert "internal-fault" not in run._faults.counts()

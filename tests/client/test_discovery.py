@@ -52,6 +52,12 @@ def test_named_address_goes_before_what_runs_here_and_takes_its_token(tmp_path: 
     assert find_service(tmp_path, "http://127.0.0.1:8001", None) == Service(
         "http://127.0.0.1:8001", "token 8001"
     )
+    assert find_service(tmp_path, "http://localhost:8001", None) == Service(
+        "http://localhost:8001", "token 8001"
+    )
+    assert find_service(tmp_path, "http://localhost.example:8001", None) == Service(
+        "http://localhost.example:8001", None
+    )
     assert find_service(tmp_path, "https://far.example", None) == Service("https://far.example", None)
     assert find_service(tmp_path, "https://far.example", "mine") == Service("https://far.example", "mine")
 

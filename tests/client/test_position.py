@@ -157,3 +157,26 @@ def test_listeners_hear_of_a_change_before_it_happens():
     position.arm()
     position.finish()
     assert heard == [UNDECLARED, 0, 1, 1]
+
+
+def test_training_long_after_its_iteration_ended_is_noticed():
+    position = Position()
+    for _ in range(2):
+        iterator = Pass()
+        position.arm(iterator)
+        for _ in range(3):
+            position.train_record()
+        del iterator
+        for _ in range(2):  # what gradient accumulation has left over
+            position.train_record()
+        assert not position.is_forsaken
+    position.train_record()
+    assert position.is_forsaken
+
+
+def test_epoch_whose_batches_were_all_fetched_first_is_not_forsaken():
+    position = Position()
+    position.arm(Pass())
+    for _ in range(5):
+        position.train_record()
+    assert not position.is_forsaken

@@ -215,3 +215,49 @@ print(70_000 + beats)
     records = [record for _, record in read_records(folder)]
     assert None not in records
     assert len(records) == int(done.stdout)
+
+
+def test_runs_of_one_launch_have_ids_of_their_own() -> None:
+    script = """
+import lossboard
+folds = [lossboard.init(name=f"fold {fold}", mode="offline").id for fold in range(3)]
+assert folds == ["torchrun-job-0", "torchrun-job-0-2", "torchrun-job-0-3"], folds
+"""
+    launch = {"TORCHELASTIC_RUN_ID": "job", "TORCHELASTIC_RESTART_COUNT": "0", "RANK": "1", "WORLD_SIZE": "2"}
+    done = run_script(script, **launch)
+    assert done.returncode == 0, done.stderr
+
+
+def test_run_starts_in_a_folder_that_is_gone(tmp_path: Path) -> None:
+    script = """
+import os, lossboard
+os.mkdir("gone")
+os.chdir("gone")
+os.rmdir(os.getcwd())
+run = lossboard.init(mode="offline", strict=True)
+run.log(0, 0, 1.0, 4)
+"""
+    done = run_script(f"import os; os.chdir({str(tmp_path)!r})\n{script}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_short_lived_children_logged_is_there_when_their_parent_ends(
+    service: Any, state_folder: Path
+) -> None:
+    script = """
+import os, lossboard
+run = lossboard.init(run="R", strict=True)
+for worker in range(3):
+    if os.fork() == 0:
+        for batch in range(10):
+            run.log(0, batch, 1.0, 4, series=f"worker {worker}")
+        os._exit(0)
+for _ in range(3):
+    os.wait()
+run.log(0, 0, 1.0, 4)
+"""
+    done = run_script(script)
+    assert done.returncode == 0, done.stderr
+    assert len(service.rows) == 31
+    assert list((state_folder / "journal").iterdir()) == []
+    assert [state for _, state in service.states][-1] == "finished"

@@ -10,6 +10,7 @@ import pytest
 import lossboard
 from lossboard.reading import read_manifest, read_records, read_series
 from lossboard.slots import Stored
+from lossboard.wire import MAX_SERIES
 
 StartRun = Callable[..., lossboard.Run]
 
@@ -59,7 +60,15 @@ def test_misuse_at_log_names_the_argument_where_strict(
 
 
 @pytest.mark.parametrize(
-    "options", [{"reduction": "average"}, {"weight": -1.0}, {"series": ""}, {"series": 3}, {"split": "a/"}]
+    "options",
+    [
+        {"reduction": "average"},
+        {"weight": -1.0},
+        {"series": ""},
+        {"series": 3},
+        {"split": "a/"},
+        {"series": "\ud800"},
+    ],
 )
 def test_misuse_of_an_option_is_refused(start_run: StartRun, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
@@ -249,3 +258,25 @@ def test_resumed_run_takes_its_start_from_the_first_epoch_set(
 
 def test_name_is_made_of_the_id_so_that_ranks_agree(start_run: StartRun) -> None:
     assert start_run(mode="offline", run="A").name == start_run(mode="offline", run="A").name
+
+
+def test_name_made_of_a_number_costs_itself_only_and_is_told_once(
+    start_run: StartRun, state_folder: Path, warnings_of_lossboard: Callable[[], list[str]]
+) -> None:
+    run = start_run(mode="offline", strict=False)
+    for step in range(MAX_SERIES + 20):
+        run.log({f"loss at {step}": 1.0})
+    run.log({"loss at 0": 2.0})
+    (folder,) = (state_folder / "journal").iterdir()
+    assert len(read_series(folder)) == MAX_SERIES
+    assert len(list(read_records(folder))) == MAX_SERIES + 1
+    assert run._faults.counts() == {"refused-by-client": 20}
+    (warning,) = warnings_of_lossboard()
+    assert "500 series" in warning
+
+
+def test_finished_run_is_not_watched(start_run: StartRun) -> None:
+    run = start_run(mode="offline")
+    run.finish()
+    with pytest.raises(ValueError, match="finished"):
+        lossboard.watch(abs, run=run)

@@ -95,6 +95,22 @@ def test_ranks_of_one_launch_agree_on_the_id() -> None:
     assert make_run_id({"TORCHELASTIC_RUN_ID": "none"}, 2) == make_run_id({"TORCHELASTIC_RUN_ID": "none"}, 2)
     assert make_run_id({"SLURM_JOB_ID": "5", "SLURM_STEP_ID": "0"}, 2) == "slurm-5-0"
     assert make_run_id({}, 1) != make_run_id({}, 1)
+    assert make_run_id(torchrun, 2, 1) == "torchrun-job-7-1-2"
+    assert make_run_id({"SLURM_JOB_ID": "5" * 70}, 2, 1) == f"slurm-{'5' * 56}-2"
+
+
+def test_text_that_is_no_utf8_can_travel() -> None:
+    odd = b"data/caf\xe9".decode("utf-8", "surrogateescape")
+    assert read_settings({"config": {odd: [odd, Path(odd)]}}, {}).config == {
+        "data/caf?": ["data/caf?", "data/caf?"]
+    }
+    assert redact_command(["train.py", odd]) == "train.py data/caf?"
+
+
+def test_tag_is_no_longer_than_the_service_takes() -> None:
+    assert read_settings({"tags": ["a" * 100]}, {}).tags == ["a" * 100]
+    with pytest.raises(ValueError, match="tags"):
+        read_settings({"tags": ["a" * 101]}, {})
 
 
 def test_writer_ids_sort_by_time_and_differ() -> None:

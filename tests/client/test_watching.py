@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from loops import Absolute, loss_of, seed_loader, train, warnings_in
 from offline import Board
 
-SEED_ITEMS = [4.0, 5.0, 2.0, 4.0, 3.0, 2.0, 3.0, 1.0]
 SEED_BATCHES = {2: [4.5, 3.0, 2.5, 2.0], 4: [3.75, 2.25], 3: [11 / 3, 3.0, 2.0]}
 PLACE = ("epoch", "batch")
 
@@ -22,47 +22,6 @@ PLACE = ("epoch", "batch")
 def board(tmp_path):
     with closing(Board(tmp_path)) as board:
         yield board
-
-
-def seed_loader(batch_size, **options):
-    return DataLoader(TensorDataset(torch.tensor(SEED_ITEMS)), batch_size=batch_size, **options)
-
-
-class Absolute(nn.Module):
-    """A model whose L1 loss against 0 is the item itself, with a parameter that never moves."""
-
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, x):
-        return self.scale * x
-
-
-def loss_of(loss_func, model, x):
-    return loss_func(model(x), torch.zeros_like(x))
-
-
-def train(loss_func, loader, model=None, epochs=1):
-    """An ordinary loop, at learning rate 0."""
-    model = model or Absolute()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    for _epoch in range(epochs):
-        for (x,) in loader:
-            optimizer.zero_grad()
-            loss = loss_of(loss_func, model, x)
-            loss.backward()
-            optimizer.step()
-
-
-def validate(loss_func, loader, model=None):
-    with torch.no_grad():
-        for (x,) in loader:
-            loss_of(loss_func, model or Absolute(), x)
-
-
-def warnings_in(caplog):
-    return [record.getMessage() for record in caplog.records if record.name == "lossboard"]
 
 
 @pytest.mark.parametrize("batch_size", SEED_BATCHES)
@@ -113,107 +72,6 @@ def test_value_is_copied_before_the_loop_changes_it_in_place(board):
     assert board.records(run, "loss") == SEED_BATCHES[2]
 
 
-def test_peek_counts_for_nothing(board):
-    loss, loader = nn.L1Loss(), seed_loader(4)
-    run = board.watch(loss, loader)
-    next(iter(loader))
-    train(loss, loader)
-    assert board.records(run, *PLACE) == [(0, 0), (0, 1)]
-
-
-def test_validation_over_the_training_loader_is_a_pass_of_its_epoch(board):
-    loss, loader = nn.L1Loss(), seed_loader(4)
-    run = board.watch(loss, loader)
-    for _epoch in range(2):
-        train(loss, loader)
-        validate(loss, loader)
-    assert board.records(run, *PLACE, series="train/loss") == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert board.records(run, "epoch", "pass_no", "batch", "loss", series="val/loss") == [
-        (0, 0, 0, 3.75),
-        (0, 0, 1, 2.25),
-        (1, 0, 0, 3.75),
-        (1, 0, 1, 2.25),
-    ]
-
-
-def test_validations_in_mid_epoch_are_passes_of_their_own(board):
-    loss, loader, model = nn.L1Loss(), seed_loader(4), Absolute()
-    run = board.watch(loss, loader)
-    for (x,) in loader:
-        loss_of(loss, model, x).backward()
-        validate(loss, loader)
-    assert board.records(run, *PLACE, series="train/loss") == [(0, 0), (0, 1)]
-    assert board.records(run, "epoch", "pass_no", "batch", series="val/loss") == [
-        (0, 0, 0),
-        (0, 0, 1),
-        (0, 1, 0),
-        (0, 1, 1),
-    ]
-
-
-def test_validation_before_training_stands_at_the_start(board):
-    loss, loader = nn.L1Loss(), seed_loader(4)
-    run = board.watch(loss, loader, start_epoch=3, run="resumed", resume=True)
-    with torch.inference_mode():
-        loss(torch.ones(2), torch.zeros(2))
-    train(loss, loader)
-    assert board.records(run, "series", *PLACE) == [
-        ("val/loss", 3, 0),
-        ("train/loss", 3, 0),
-        ("train/loss", 3, 1),
-    ]
-
-
-def test_loader_prepared_by_accelerate_tells_epochs_and_batch_sizes(board):
-    accelerate = pytest.importorskip("accelerate")
-    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2)
-    model, loss = Absolute(), nn.L1Loss()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    model, optimizer, loader = accelerator.prepare(model, optimizer, seed_loader(3))
-    run = board.watch(loss, loader)
-    for _epoch in range(2):
-        for (x,) in loader:
-            with accelerator.accumulate(model):
-                accelerator.backward(loss_of(loss, model, x))
-                optimizer.step()
-                optimizer.zero_grad()
-    assert board.records(run, *PLACE, "batch_size") == [
-        (e, b, n) for e in range(2) for b, n in enumerate((3, 3, 2))
-    ]
-    assert board.records(run, "loss") == pytest.approx(SEED_BATCHES[3] * 2, rel=1e-6)
-
-
-def test_generator_of_batches_takes_its_epochs_from_the_run(board):
-    loss, batches = nn.L1Loss(), list(seed_loader(4))
-    run = board.watch(loss, (batch for batch in batches))
-    for _epoch in run.epochs(2):
-        train(loss, (batch for batch in batches))
-        validate(loss, batches)
-    assert board.records(run, *PLACE, series="train/loss") == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert board.records(run, *PLACE, series="val/loss") == [(0, 0), (0, 1), (1, 0), (1, 1)]
-
-
-def test_epoch_set_by_the_loop_wins_over_the_loader(board):
-    loss, loader = nn.L1Loss(), seed_loader(4)
-    run = board.watch(loss, loader)
-    for epoch in (5, 6):
-        run.epoch = epoch
-        train(loss, loader)
-    assert board.records(run, *PLACE) == [(5, 0), (5, 1), (6, 0), (6, 1)]
-
-
-def test_without_a_loader_one_warning_names_the_remedy(board, caplog):
-    loss = nn.L1Loss()
-    run = board.watch(loss)
-    with caplog.at_level(logging.WARNING, "lossboard"):
-        train(loss, seed_loader(4), epochs=2)
-    assert board.records(run, *PLACE) == [(-1, 0), (-1, 1), (-1, 2), (-1, 3)]
-    (warning,) = warnings_in(caplog)
-    assert "lossboard.watch(loss_func, loader)" in warning
-    assert "run.epochs(n)" in warning
-    assert "run.epoch = epoch" in warning
-
-
 def test_two_losses_of_one_step_stay_aligned(board):
     loader, model = seed_loader(4), Absolute()
     box, sharp = nn.L1Loss(), nn.MSELoss(reduction="sum")
@@ -244,103 +102,6 @@ def test_two_runs_after_each_other_do_not_hear_each_other(board):
     train(loss, loader)
     for run in (first, second):
         assert board.records(run, *PLACE) == [(0, 0), (0, 1)]
-
-
-def test_loss_is_found_when_called_by_name(board):
-    loss, loader = nn.CrossEntropyLoss(), seed_loader(4)
-    run = board.watch(loss, loader)
-    target = torch.tensor([0, 1, -100])
-    loss(target=target, input=torch.randn(3, 2, requires_grad=True))
-    assert board.records(run, "batch_size", "weight") == [(3, 2.0)]
-
-
-@pytest.mark.parametrize("rows", [(3, 4), (12,)])
-def test_language_model_loss_weighs_tokens_and_counts_items(board, rows):
-    loss, loader = nn.CrossEntropyLoss(), seed_loader(3)
-    run = board.watch(loss, loader)
-    target = torch.zeros(rows, dtype=torch.long)
-    target.view(-1)[:5] = -100
-    logits = torch.randn(rows[0], 6, *rows[1:], requires_grad=True)
-    for _ in loader:
-        loss(logits, target)
-        break
-    assert board.records(run, "batch_size", "weight") == [(3, 7.0)]
-    assert board.meanings(run)["train/loss"] == ("mean", "tokens", "exact")
-
-
-def test_batch_of_ignored_targets_is_recorded_as_nan_of_weight_zero(board):
-    loss = nn.CrossEntropyLoss()
-    run = board.watch(loss)
-    loss(torch.randn(2, 3, requires_grad=True), torch.full((2,), -100))
-    ((value, size, weight),) = board.records(run, "loss", "batch_size", "weight")
-    assert value != value
-    assert (size, weight) == (2, 0.0)
-
-
-def test_empty_batch_with_a_sum_is_counted_and_not_recorded(board):
-    loss = nn.MSELoss(reduction="sum")
-    run = board.watch(loss)
-    loss(torch.zeros(0, requires_grad=True), torch.zeros(0))
-    assert board.records(run, "loss") == []
-    assert run._faults.counts() == {"empty-batch": 1}
-
-
-def test_loss_that_is_not_reduced_is_recorded_as_its_plain_mean_and_says_so(board, caplog):
-    loss, loader = nn.MSELoss(reduction="none"), seed_loader(4)
-    run = board.watch(loss, loader)
-    with caplog.at_level(logging.WARNING, "lossboard"):
-        for _ in loader:
-            x = torch.tensor([[1.0, 2.0], [3.0, 0.0]], requires_grad=True)
-            assert loss(x, torch.zeros(2, 2)).shape == (2, 2)
-    assert board.records(run, "loss", "batch_size", "weight") == [(3.5, 2, 4.0)] * 2
-    assert board.meanings(run)["train/loss"] == ("mean", "elements", "assumed")
-    assert len(warnings_in(caplog)) == 1
-
-
-@pytest.mark.parametrize("weight", [7, lambda output, target: (target == 0).sum()])
-def test_declared_weight_is_taken_from_the_script(board, weight):
-    loss = nn.SmoothL1Loss()
-    run = board.watch(loss, weight=weight)
-    loss(torch.ones(7, requires_grad=True), torch.zeros(7))
-    assert board.records(run, "batch_size", "weight") == [(7, 7.0)]
-    assert board.meanings(run)["train/loss"] == ("mean", "items", "declared")
-
-
-@pytest.mark.parametrize(
-    ("kind", "reduction"), [(nn.HuberLoss, "mean"), (nn.HuberLoss, "sum"), (nn.KLDivLoss, "batchmean")]
-)
-def test_loss_without_a_known_weight_is_labelled_assumed(board, kind, reduction):
-    loss = kind(reduction=reduction)
-    run = board.watch(loss)
-    loss(torch.rand(5, 2, requires_grad=True), torch.rand(5, 2))
-    ((size, weight),) = board.records(run, "batch_size", "weight")
-    assert size == 5
-    assert weight is None
-    assert board.meanings(run)["train/loss"] == ("sum" if reduction == "sum" else "mean", "items", "assumed")
-
-
-def test_function_is_watched_through_the_run(board):
-    loader, model = seed_loader(4), Absolute()
-    run = board.watch(nn.functional.l1_loss, loader)
-    assert run.loss.__name__ == "l1_loss"
-    for (x,) in loader:
-        run.loss(model(x), torch.zeros_like(x)).backward()
-    assert board.records(run, *PLACE, "loss", "batch_size") == [(0, 0, 3.75, 4), (0, 1, 2.25, 4)]
-    assert board.meanings(run)["train/loss"] == ("mean", "items", "assumed")
-    run.finish()
-    assert run.loss(torch.ones(2), torch.zeros(2)) == 1
-
-
-def test_function_with_a_reduction_of_its_own_is_read_by_it(board):
-    run = board.watch(nn.functional.mse_loss)
-    run.loss(torch.ones(3, requires_grad=True), torch.zeros(3), reduction="sum")
-    assert board.meanings(run)["train/loss"] == ("sum", "items", "assumed")
-
-
-def test_function_that_returns_a_number_is_recorded(board):
-    run = board.watch(lambda batch: sum(batch) / len(batch))
-    assert run.loss([1.0, 2.0]) == 1.5
-    assert board.records(run, "loss", "batch_size") == [(1.5, None)]
 
 
 def test_loss_with_gradients_on_but_none_needed_is_counted_only(board):
@@ -389,17 +150,6 @@ class Talkative(nn.Module):
 
     def forward(self, x):
         return {"loss": x.sum()}
-
-
-def test_output_that_is_no_tensor_is_warned_about_once_and_counted(board, caplog):
-    loss = Talkative()
-    run = board.watch(loss)
-    with caplog.at_level(logging.WARNING, "lossboard"):
-        assert loss(torch.ones(2))["loss"] == 2
-        loss(torch.ones(2))
-    assert run._faults.counts() == {"not-a-tensor": 2}
-    (warning,) = warnings_in(caplog)
-    assert "dict" in warning
 
 
 def test_fault_in_the_hook_never_reaches_training_unless_strict(board, caplog):
@@ -476,3 +226,14 @@ def test_loader_iterated_without_a_loss_names_the_fix_once(board, caplog):
 def test_what_cannot_be_watched_is_refused_where_the_run_is_made(board, arguments, options):
     with pytest.raises((TypeError, ValueError)):
         board.watch(*arguments, **options)
+
+
+def test_output_that_is_no_tensor_is_warned_about_once_and_counted(board, caplog):
+    loss = Talkative()
+    run = board.watch(loss)
+    with caplog.at_level(logging.WARNING, "lossboard"):
+        assert loss(torch.ones(2))["loss"] == 2
+        loss(torch.ones(2))
+    assert run._faults.counts() == {"not-a-tensor": 2}
+    (warning,) = warnings_in(caplog)
+    assert "dict" in warning

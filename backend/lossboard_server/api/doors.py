@@ -131,12 +131,19 @@ def is_foreign(headers: Headers, *, is_safe: bool) -> bool:
     origin = headers.get("origin")
     if origin == "null":  # a form under no-referrer; only the browser itself can vouch for it
         return site != "same-origin"
-    if origin is not None and urlsplit(origin).netloc.lower() != headers["host"].lower():
+    if origin is not None and _host_of(origin) != headers["host"].lower():
         return True
     if site in ("same-origin", "none"):
         return False
     is_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
     return not (is_safe and is_link)
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None  # "http://[" and its like: no address at all, so not ours
 
 
 def _unauthorized(scope: Scope) -> Unauthorized:

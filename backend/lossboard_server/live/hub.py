@@ -35,10 +35,12 @@ class Viewer:
 
     def tell(self, change: Change) -> None:
         """Note a change, merged with what is pending for the same run."""
-        if self._runs and change.run not in self._runs and not change.is_about_run:
+        is_followed = not self._runs or change.run in self._runs
+        if not is_followed and not change.is_about_run:
             return
         pending = self._pending.setdefault(change.run, RunChange(change.run))
-        pending.series |= change.series
+        if is_followed:
+            pending.series |= change.series
         pending.version = max(pending.version, change.version)
         pending.is_about_run |= change.is_about_run
         self._wake.set()

@@ -189,3 +189,8 @@ def test_a_websocket_is_refused(caller):
     with pytest.raises(Exception) as refusal, caller.websocket_connect("/api/v1/events"):
         pass
     assert getattr(refusal.value, "code", None) == 1008
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "http://[v]:1"])
+def test_an_origin_that_is_no_address_is_foreign_and_breaks_nothing(caller, origin):
+    assert_is_problem(caller.get("/api/v1/things/1", headers={**BEARER, "Origin": origin}), 403, "forbidden")

@@ -197,3 +197,13 @@ def test_without_a_token_the_link_leads_straight_to_the_page():
         answer = client.get(client.post("/login-links").json()["url"])
         assert answer.status_code == 303
         assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "other", ['x={"a":1}', "a[b]=c", "two words=3", "flag", "a=\xe4", 'a="unclosed', "="]
+)
+def test_odd_cookies_of_other_programs_on_this_machine_do_not_hide_ours(other):
+    keys = Keys(TOKEN, 8765)
+    ours = f"lossboard_8765={keys.sign_cookie(time.time())}"
+    assert keys.is_cookie(f"{other}; {ours}", time.time())
+    assert keys.is_cookie(f"{ours}; {other}", time.time())

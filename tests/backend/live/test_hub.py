@@ -43,12 +43,13 @@ def test_viewer_of_one_run_hears_of_it_and_of_new_runs_only() -> None:
         hub.attach(asyncio.get_running_loop())
         viewer = hub.join(["a"])
         hub.announce(
-            [change("b", 1, "train/loss"), change("a", 2, "train/loss"), Change("c", set(), 1, True)]
+            [change("b", 1, "train/loss"), change("a", 2, "train/loss"), Change("c", {"train/x"}, 1, True)]
         )
         await asyncio.sleep(0)
         return await first(viewer)
 
-    assert [each.run for each in asyncio.run(follow())] == ["a", "c"]
+    told = asyncio.run(follow())
+    assert [(each.run, each.series) for each in told] == [("a", {"train/loss"}), ("c", set())]
 
 
 def test_closing_the_hub_ends_every_stream_old_and_new() -> None:
