@@ -91,6 +91,9 @@ class Writer:
         try:
             with self._engine.connect() as connection, connection.begin():
                 for job in group:
+                    # A caller that went away meanwhile; from here on nobody can cancel it.
+                    if not job.answer.set_running_or_notify_cancel():
+                        continue
                     try:
                         with connection.begin_nested():
                             answer, changes = job.work(connection)
@@ -101,7 +104,7 @@ class Writer:
         except Exception as error:  # the commit itself: every job of the group is undone
             if len(group) > 1:
                 logger.warning("a group commit of %d jobs failed: %s", len(group), error)
-            failed = [(job, error) for job in group]
+            failed = [(job, error) for job in group if not job.answer.cancelled()]
             done = []
         for job, problem in failed:
             job.answer.set_exception(as_public(problem))

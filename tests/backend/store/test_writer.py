@@ -87,3 +87,20 @@ def test_close_writes_what_is_queued_and_then_takes_nothing(engine: Engine) -> N
     assert stored(engine) == list(range(100))
     with pytest.raises(Unavailable):
         writer.submit(inserting(1))
+
+
+def test_caller_that_went_away_does_not_stop_the_writer(engine: Engine) -> None:
+    writer = Writer(engine, lambda _: None)
+    gate = threading.Event()
+
+    def waiting(connection: Connection) -> tuple[None, list[Change]]:
+        gate.wait(5)
+        return None, []
+
+    writer.submit(waiting)
+    gone = writer.submit(inserting(1))
+    assert gone.cancel()
+    gate.set()
+    assert writer.submit(inserting(2)).result(5) == 2
+    writer.close()
+    assert stored(engine) == [2]
