@@ -116,9 +116,7 @@ def _wait_for_trainings(stage: Stage, runs: Sequence[str]) -> bool:
             print(f"{run}   {shown}", flush=True)
         time.sleep(POLL_INTERVAL_S)
     if succeeded:
-        print(
-            "Which of the two learnt better? Raw sum cannot tell; Per item, on the page, can.", flush=True
-        )
+        print("Which of the two learnt better? Raw sum cannot tell; Per item, on the page, can.", flush=True)
     return succeeded
 
 
