@@ -10,6 +10,7 @@ from pydantic_core import from_json
 from lossboard import wire
 from lossboard.wire import Record, RecordError
 from lossboard_server.api.columns import read_group
+from lossboard_server.domain.blocks import Block, as_blocks
 from lossboard_server.errors import BadRequest, FieldError, InvalidInput, TooLarge
 from lossboard_server.store.deliveries import Delivery, Sender, SeriesMeaning
 
@@ -55,10 +56,8 @@ def read_delivery(body: dict[str, Any]) -> Delivery:
             _refuse("series", "beside records: send either rows or columns")
         records = _read_rows(body["records"])
         if sender is None:
-            return Delivery(records)
-        if not records:
-            return Delivery((), (), sender)
-        return Delivery(records, range(sender.seq, sender.seq + len(records)), sender)
+            return Delivery(as_blocks(records))
+        return Delivery(as_blocks(records, range(sender.seq, sender.seq + len(records))), sender)
     if sender is None:
         _refuse("records", 'is missing; send {"records":[{"epoch":0,"batch":0,"loss":4.5,"batch_size":2}]}')
     return _read_columns(body.get("series"), sender)
@@ -119,7 +118,7 @@ def _read_rows(rows: object) -> list[Record]:
 def _read_columns(series: object, sender: Sender) -> Delivery:
     if not isinstance(series, dict):
         _refuse("series", "is missing; columns go under it by the series' name")
-    records: list[Record] = []
+    blocks: list[Block] = []
     indexes: list[int] = []
     meanings = {}
     for name, columns in series.items():
@@ -129,15 +128,16 @@ def _read_columns(series: object, sender: Sender) -> Delivery:
             if not isinstance(columns, dict):
                 raise RecordError("", "must be an object of columns")
             meanings[name] = _read_meaning(columns)
-            group, numbers = read_group(name, columns, meanings[name].reduction, sender)
+            block = read_group(name, columns, meanings[name].reduction, sender)
         except RecordError as error:
             _refuse(f"{at}.{error.field}" if error.field else at, error.message)
-        records += group
-        indexes += numbers
-        _check_count(len(records))
+        if block is not None:
+            blocks.append(block)
+            indexes += block.index
+            _check_count(len(indexes))
     if indexes and (min(indexes) != sender.seq or len(set(indexes)) != len(indexes)):
         _refuse("seq", "must be the smallest index, and no index may come twice")
-    return Delivery(records, indexes, sender, meanings)
+    return Delivery(blocks, sender, meanings)
 
 
 def _read_meaning(columns: Mapping[str, Any]) -> SeriesMeaning:

@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from lossboard import wire
-from lossboard.wire import Record, RecordError
+from lossboard.wire import RecordError
+from lossboard_server.domain.blocks import UNDECLARED_EPOCH, Block
 from lossboard_server.store.deliveries import Sender
 
 
@@ -44,10 +45,8 @@ _COLUMNS = {
 _REQUIRED = ("epoch", "batch", "loss", "index")
 
 
-def read_group(
-    name: str, columns: Mapping[str, Any], reduction: str | None, sender: Sender
-) -> tuple[list[Record], list[int]]:
-    """Check a series' columns and return its records with their indexes in the journal.
+def read_group(name: str, columns: Mapping[str, Any], reduction: str | None, sender: Sender) -> Block | None:
+    """Check a series' columns and return them as a block; None where they are empty.
 
     Shapes: every column (n,), or null where all its values are.
     Raises: RecordError whose field names the column and the row.
@@ -56,22 +55,25 @@ def read_group(
         if not isinstance(columns.get(key), list):
             raise RecordError(key, "is missing; it must be a list")
     size = len(columns["index"])
-    read = [_read_column(key, columns.get(key), size) for key in wire.COLUMN_KEYS]
-    batch_sizes, losses, windows = read[3], read[2], read[6]
-    if 0 in batch_sizes or reduction == "sum_over_window":
-        for row, (loss, batch_size, window) in enumerate(zip(losses, batch_sizes, windows, strict=True)):
+    read = {key: _read_column(key, columns.get(key), size) for key in wire.COLUMN_KEYS}
+    nothing: list[Any] = [None] * size
+    sizes, windows = read["batch_size"] or nothing, read["window_items"] or nothing
+    if 0 in sizes or reduction == "sum_over_window":
+        for row, together in enumerate(zip(read["loss"] or (), sizes, windows, strict=True)):
+            loss, batch_size, window = together
             try:
                 wire.check_together(loss, batch_size, reduction, window)
             except RecordError as error:
                 raise RecordError(f"{error.field}[{row}]", error.message) from None
-    tail = (sender.rank, sender.attempt, reduction)
-    *values, indexes = read
-    return [Record._make((name, *row, *tail)) for row in zip(*values, strict=True)], indexes
+    epochs = read["epoch"] or []
+    if None in epochs:
+        read["epoch"] = [UNDECLARED_EPOCH if epoch is None else epoch for epoch in epochs]
+    return Block(name, sender.attempt, sender.rank, reduction, **read) if size else None  # type: ignore[arg-type]
 
 
-def _read_column(key: str, values: object, size: int) -> list[Any]:
+def _read_column(key: str, values: object, size: int) -> list[Any] | None:
     if values is None:
-        return [0 if key == "pass_no" else None] * size
+        return None
     if not isinstance(values, list):
         raise RecordError(key, "must be a list, or null where it says nothing")
     if len(values) != size:

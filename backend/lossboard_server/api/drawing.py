@@ -1,6 +1,6 @@
 """Drawing the curves of a request: which series, which range, which width of bucket."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from lossboard import wire
 from lossboard_server.domain.comparability import Facts
 from lossboard_server.domain.curves import (
+    Bucket,
     Curve,
     Standing,
     bucket_epochs,
@@ -21,8 +22,18 @@ from lossboard_server.domain.curves import (
 from lossboard_server.domain.summary import Summary, merge_all
 from lossboard_server.domain.views import EPOCH_VIEWS
 from lossboard_server.errors import FieldError, InvalidInput
+from lossboard_server.store.buckets import read_buckets
 from lossboard_server.store.progress import Progress, read_progress
-from lossboard_server.store.reading import TRAIN, Epoch, Series, read_epochs, read_lines, read_series, view
+from lossboard_server.store.reading import (
+    TRAIN,
+    Epoch,
+    Series,
+    read_epochs,
+    read_extremes,
+    read_lines,
+    read_series,
+    view,
+)
 
 
 @dataclass(slots=True)
@@ -167,23 +178,36 @@ class RunDrawing:
 
     def _draw_train(self, series: Series) -> Curve:
         self._check_tokens(series)
-        standing = Standing()
-        chosen: list[tuple[int, Summary, int]] = []
-        before = standing
+        standing = before = Standing()
+        chosen: list[Epoch] = []
+        totals: list[Summary] = []
         for epoch in self._read(series):
-            summary = merge_all(epoch.ranks.values())
-            start, standing = standing, standing.after(summary, len(epoch.ranks))
+            total = merge_all(epoch.ranks.values())
+            start, standing = standing, standing.after(total, len(epoch.ranks))
             if self._overlaps(start.on(self.wanted.x), standing.on(self.wanted.x)):
                 before = before if chosen else start
-                chosen.append((epoch.epoch, summary, len(epoch.ranks)))
+                chosen.append(epoch)
+                totals.append(total)
         if not chosen:
             return Curve()
-        width = choose_width([summary for _, summary, _ in chosen], self.wanted.points)
+        return draw(self._bucket(series, chosen, totals), self.wanted.x, before)
+
+    def _bucket(self, series: Series, epochs: list[Epoch], totals: list[Summary]) -> Iterable[Bucket]:
+        """Make the buckets of these epochs that fit the points asked for."""
+        width = choose_width(totals, self.wanted.points)
         if width is None:
-            epochs = choose_epoch_width(len(chosen), self.wanted.points)
-            return draw(bucket_epochs(chosen, epochs), self.wanted.x, before)
-        lines = read_lines(self.connection, series, chosen[0][0], chosen[-1][0])
-        return draw(bucket_rows(lines, width), self.wanted.x, before)
+            whole = {
+                (epoch.epoch, epoch.pass_no): Bucket(epoch.epoch, total, len(epoch.ranks))
+                for epoch, total in zip(epochs, totals, strict=True)
+            }
+            for row in read_extremes(self.connection, series, epochs):
+                whole[row.epoch, row.pass_no].note(row)
+            return bucket_epochs(whole.values(), choose_epoch_width(len(epochs), self.wanted.points))
+        if width > 1:
+            return read_buckets(self.connection, series, epochs, width)
+        ranks = {(epoch.epoch, epoch.pass_no): len(epoch.ranks) for epoch in self._read(series)}
+        lines = read_lines(self.connection, series, epochs[0].epoch, epochs[-1].epoch)
+        return bucket_rows(lines, width, ranks)
 
     def _draw_passes(self, series: Series) -> Curve:
         train = self._train_of(series)

@@ -6,17 +6,15 @@ not change its shape as records arrive.
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
+from lossboard_server.domain.blocks import Place
 from lossboard_server.domain.meaning import measure
+from lossboard_server.domain.pyramid import WIDTHS
 from lossboard_server.domain.summary import Row, Summary, merge, summarise
 
-WIDTHS: tuple[int, ...] = (
-    1,
-    16,
-    *(16 * 4**power for power in range(1, 11)),
-)  # batches: the records themselves, then 16, 64, …
 AXES = ("epoch", "batch", "items", "tokens", "step", "time")
 MAX_EVENTS = 200  # non-finite records told one by one; every further one is counted in its bucket
 
@@ -40,6 +38,10 @@ class Bucket:
     ranks: int = 1
     spans_epochs: bool = False
     events: list[Event] = field(default_factory=list)
+
+    def note(self, row: Row) -> None:
+        """Keep a record of the bucket whose loss is not finite."""
+        self.events.append(Event(None, row.epoch, row.batch, row.evaluation.loss))
 
 
 @dataclass(slots=True)
@@ -65,7 +67,7 @@ def choose_width(epochs: Sequence[Summary], max_points: int) -> int | None:
 
     None: there are more epochs than points, and buckets must span epochs.
     """
-    for width in WIDTHS:
+    for width in WIDTHS if len(epochs) <= max_points else ():
         if sum(min(epoch.seen, epoch.last_batch // width + 1) for epoch in epochs) <= max_points:
             return width
     return None
@@ -79,40 +81,39 @@ def choose_epoch_width(epochs: int, max_points: int) -> int:
     return width
 
 
-def bucket_rows(rows: Iterable[Row], width: int) -> Iterator[Bucket]:
-    """Group rows, ordered by epoch and batch, into buckets of `width` batches.
+def bucket_rows(rows: Iterable[Row], width: int, ranks: Mapping[Place, int]) -> Iterator[Bucket]:
+    """Group rows, ordered by epoch, pass and batch, into buckets of `width` batches.
 
+    `ranks` of each (epoch, pass_no): the whole epoch's, since a bucket that one rank has
+    reached and another has not must not move when the other comes.
     Cost: O(n) time, one bucket of memory.
     """
-    group: list[Row] = []
-    place: tuple[int, int] | None = None
-    for row in rows:
-        here = (row.epoch, row.batch // width)
-        if here != place and group:
-            yield _bucket(group)
-            group = []
-        place = here
-        group.append(row)
-    if group:
-        yield _bucket(group)
+    for (epoch, pass_no, _), group in groupby(rows, lambda row: (row.epoch, row.pass_no, row.batch // width)):
+        members = list(group)
+        bucket = Bucket(epoch, summarise(members), ranks[epoch, pass_no])
+        for row in members:
+            if is_event(row):
+                bucket.note(row)
+        del bucket.events[:-MAX_EVENTS]
+        yield bucket
 
 
-def bucket_epochs(epochs: Iterable[tuple[int, Summary, int]], width: int) -> Iterator[Bucket]:
-    """Merge (epoch, summary, ranks) into buckets of `width` epochs, aligned over the epoch's number."""
-    current: Bucket | None = None
-    place: int | None = None
-    for epoch, summary, ranks in epochs:
-        if current is None or epoch // width != place:
-            if current is not None:
-                yield current
-            current = Bucket(epoch, summary, ranks, spans_epochs=width > 1)
-            place = epoch // width
-            continue
-        current = Bucket(
-            epoch, _follow(current.summary, summary), max(ranks, current.ranks), spans_epochs=True
-        )
-    if current is not None:
-        yield current
+def bucket_epochs(epochs: Iterable[Bucket], width: int) -> Iterator[Bucket]:
+    """Merge the buckets of whole epochs into buckets of `width` epochs, aligned over the epoch's number."""
+    for _, group in groupby(epochs, lambda bucket: bucket.epoch // width):
+        first, *others = group
+        merged = Bucket(first.epoch, first.summary, first.ranks, width > 1, list(first.events))
+        for bucket in others:
+            merged.epoch = bucket.epoch
+            merged.summary = _follow(merged.summary, bucket.summary)
+            merged.ranks = max(merged.ranks, bucket.ranks)
+            merged.events += bucket.events
+        yield merged
+
+
+def is_event(row: Row) -> bool:
+    """Tell whether a record is shown one by one: its loss is not finite, and something was measured."""
+    return not math.isfinite(row.evaluation.loss) and measure(row.evaluation).weight != 0
 
 
 @dataclass(slots=True)
@@ -206,16 +207,6 @@ def _add_point(curve: Curve, x: float | None, running: float | None, bucket: Buc
     for event in bucket.events:
         curve.events.append(Event(x, event.epoch, event.batch, event.loss))
     del curve.events[:-MAX_EVENTS]
-
-
-def _bucket(rows: list[Row]) -> Bucket:
-    events = []
-    for row in rows:
-        if not math.isfinite(row.evaluation.loss) and measure(row.evaluation).weight != 0:
-            events.append(Event(None, row.epoch, row.batch, row.evaluation.loss))
-    return Bucket(
-        rows[0].epoch, summarise(rows), len({row.rank for row in rows}), events=events[-MAX_EVENTS:]
-    )
 
 
 def _follow(before: Summary, after: Summary) -> Summary:

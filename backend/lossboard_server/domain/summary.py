@@ -28,8 +28,8 @@ def add_sums(a: Sum, b: Sum) -> Sum:
     part = high - a[0]
     low = (a[0] - (high - part)) + (b[0] - part) + a[1] + b[1]
     total = high + low
-    if not math.isfinite(total):  # an overflow: its error term would be NaN
-        return (total, 0.0)
+    if not math.isfinite(total):  # an overflow: its error term would be NaN, and so would ∞ − ∞
+        return (math.inf if total != total else total, 0.0)
     return (total, low - (total - high))
 
 
@@ -44,8 +44,9 @@ def sum_exactly(values: list[float]) -> Sum:
             return (total, 0.0)
         values.append(-total)
         return (total, math.fsum(values))
-    except OverflowError:  # finite losses whose sum is beyond a double
-        return (sum(values), 0.0)
+    except (OverflowError, ValueError):  # finite losses whose sum, or whose own product, is beyond a double
+        total = sum(values)
+        return (math.inf if total != total else total, 0.0)
 
 
 @dataclass(slots=True)
@@ -115,6 +116,7 @@ class Row:
     evaluation: Evaluation
     step: int | None
     time: float | None
+    pass_no: int = 0
 
 
 def summarise(rows: Iterable[Row]) -> Summary:
@@ -158,6 +160,7 @@ def merge(a: Summary, b: Summary) -> Summary:
     if a.items and b.items:
         gap = b.sized[0] / b.items - a.sized[0] / a.items
         m2 += gap * gap * a.items * b.items / (a.items + b.items)
+        m2 = math.inf if m2 != m2 else m2  # both were beyond a double
     newer = b if (b.last_batch, b.last_rank) >= (a.last_batch, a.last_rank) else a
     return Summary(
         seen=a.seen + b.seen,
@@ -187,10 +190,10 @@ def merge(a: Summary, b: Summary) -> Summary:
 
 def merge_all(summaries: Iterable[Summary]) -> Summary:
     """Merge any number of summaries; none give an empty one."""
-    total = Summary()
+    total: Summary | None = None
     for summary in summaries:
-        total = merge(total, summary)
-    return total
+        total = summary if total is None else merge(total, summary)
+    return Summary() if total is None else total
 
 
 def _see(total: Summary, row: Row) -> None:
@@ -227,14 +230,15 @@ def _add_counted(
     total.sized = sum_exactly(sized)
     if total.items:
         centre = total.sized[0] / total.items
-        total.m2 = _scatter(sizes, means, centre)
+        total.m2 = scatter(sizes, means, centre)
     total.weight = sum_exactly(weights)
     total.weighted = sum_exactly(weighted)
     total.v = sum_exactly(values)
     total.m = sum_exactly(means)
 
 
-def _scatter(sizes: list[int], means: list[float], centre: float) -> float:
+def scatter(sizes: list[int], means: list[float], centre: float) -> float:
+    """Return Σ n·(m − centre)²."""
     squares = [n * (m - centre) * (m - centre) for n, m in zip(sizes, means, strict=True)]
     try:
         return math.fsum(squares)

@@ -1,6 +1,7 @@
 """The engine, and all that differs between SQLite and PostgreSQL."""
 
 import sqlite3
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from lossboard_server.errors import LossboardError, StorageFull
 
 BUSY_TIMEOUT_MS = 5_000  # the service is the file's only writer; a shell tool may hold it for a moment
+
+ROWS_A_STATEMENT = 32  # 1.9 µs a record rather than 2.9; 16 columns each, and old SQLite binds 999 values
 
 
 def open_engine(url: str) -> Engine:
@@ -52,11 +55,49 @@ def _begin_sqlite(connection: Connection) -> None:
 def insert_tuples(connection: Connection, table: str, columns: tuple[str, ...], rows: list[Any]) -> None:
     """Insert plain tuples through the driver: four times as fast as one dictionary a row.
 
-    Raises: sqlalchemy.exc.IntegrityError if a key is taken; nothing is inserted then.
+    Raises: sqlalchemy.exc.IntegrityError if a key is taken; the caller's savepoint undoes the rest.
     """
     mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    marks = f"({', '.join([mark] * len(columns))})"
+    insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
+    whole = len(rows) - len(rows) % ROWS_A_STATEMENT
+    if whole:
+        groups = (rows[first : first + ROWS_A_STATEMENT] for first in range(0, whole, ROWS_A_STATEMENT))
+        values = [tuple(chain.from_iterable(group)) for group in groups]
+        connection.exec_driver_sql(insert + ", ".join([marks] * ROWS_A_STATEMENT), values)
+    if whole < len(rows):
+        connection.exec_driver_sql(insert + marks, rows[whole:])
+
+
+def put_tuples(
+    connection: Connection, table: str, columns: tuple[str, ...], keys: tuple[str, ...], rows: list[Any]
+) -> None:
+    """Insert plain tuples, or replace what stands under their key; `columns` begin with `keys`."""
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
     marks = ", ".join([mark] * len(columns))
-    connection.exec_driver_sql(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
+    changes = ", ".join(f"{column} = excluded.{column}" for column in columns[len(keys) :])
+    connection.exec_driver_sql(
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) "
+        f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changes}",
+        rows,
+    )
+
+
+def select_tuples(
+    connection: Connection, table: str, columns: tuple[str, ...], keys: tuple[str, ...], rows: list[Any]
+) -> list[Any]:
+    """Return `columns` of the rows that stand under these keys, in any order.
+
+    Cost: one look-up a key. SQLite answers a list of keys after IN by reading the whole
+    stretch of the table between them; CROSS JOIN holds it to this order.
+    """
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    values = ", ".join([f"({', '.join([mark] * len(keys))})"] * len(rows))
+    where = " AND ".join(f"t.{key} = k.column{number}" for number, key in enumerate(keys, start=1))
+    told = ", ".join(f"t.{column}" for column in columns)
+    query = f"SELECT {told} FROM (VALUES {values}) AS k CROSS JOIN {table} AS t WHERE {where}"
+    found = connection.exec_driver_sql(query, tuple(part for row in rows for part in row))
+    return list(found.all())
 
 
 def is_full(error: BaseException) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lossboard.wire import Record
+from lossboard_server.domain.blocks import Block
 
 
 @dataclass(slots=True)
@@ -65,10 +65,9 @@ class Sender:
 
 @dataclass(slots=True)
 class Delivery:
-    """One request's records, checked. `indexes` matches `records` where a sender numbers them."""
+    """One request's records, checked; their indexes count only where there is a sender."""
 
-    records: Sequence[Record]
-    indexes: Sequence[int] = ()
+    blocks: Sequence[Block]
     sender: Sender | None = None
     meanings: dict[str, SeriesMeaning] = field(default_factory=dict)
 

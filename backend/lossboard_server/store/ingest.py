@@ -1,28 +1,44 @@
 """Storing records: exactly once by writer and index, rows and summaries in one transaction."""
 
-import math
 import time
-from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import repeat
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from lossboard.wire import Record
+from lossboard_server.domain.blocks import Block
 from lossboard_server.domain.changes import Change
-from lossboard_server.domain.meaning import Evaluation, Reduction
-from lossboard_server.domain.summary import Row, reduction_of, summarise
+from lossboard_server.domain.meaning import Reduction
 from lossboard_server.store.database import insert_tuples
 from lossboard_server.store.deliveries import Delivery, Receipt, Sender
 from lossboard_server.store.register import find_run, open_attempts, open_series
-from lossboard_server.store.rollup import Key, merge_into
+from lossboard_server.store.rollup import merge_blocks
 from lossboard_server.store.tables import RecordRow, RunRow, WriterRow
 
-UNDECLARED_EPOCH = -1
+TRAIN_SPLIT = "train/"
 COLUMNS = (
     "run", "series", "attempt", "epoch", "pass_no", "batch", "rank", "call", "loss", "batch_size", "weight",
     "divisor", "window_items", "reduction", "step", "time_unix_s",
 )  # fmt: skip
+
+# Made once, as in register.py.
+_TOUCH_RUN = (
+    update(RunRow)
+    .where(RunRow.key == bindparam("of_run"))
+    .values(
+        records=RunRow.records + bindparam("stored"),
+        version=RunRow.version + 1,
+        last_seen_unix_s=bindparam("now"),
+        state=bindparam("told"),
+        last_record_unix_s=func.coalesce(bindparam("arrived"), RunRow.last_record_unix_s),
+    )
+)
+_is_writer = (WriterRow.run == bindparam("of_run"), WriterRow.writer == bindparam("named"))
+_FIND_WRITER = select(WriterRow.next, WriterRow.gaps).where(*_is_writer)
+_MOVE_WRITER = update(WriterRow).where(*_is_writer)
 
 
 def store_delivery(connection: Connection, run_id: str, delivery: Delivery) -> tuple[Receipt, list[Change]]:
@@ -32,46 +48,48 @@ def store_delivery(connection: Connection, run_id: str, delivery: Delivery) -> t
     """
     run = find_run(connection, run_id)
     now = time.time()
-    records, duplicates, following = list(delivery.records), 0, None
+    blocks, duplicates, following = delivery.blocks, 0, None
     if delivery.sender is not None:
-        records, duplicates, following = _take_new(connection, run.key, delivery, delivery.sender, now)
-    names = {record.series for record in records} | set(delivery.meanings)
-    series = open_series(connection, run.key, {name: delivery.meanings.get(name) for name in names}, records)
-    starts = {record.attempt: (record.epoch or 0, record.batch) for record in reversed(records)}
+        blocks, duplicates, following = _take_new(connection, run.key, delivery, delivery.sender, now)
+    names = {block.series for block in blocks}
+    meanings = {name: delivery.meanings.get(name) for name in names | set(delivery.meanings)}
+    series = open_series(connection, run.key, meanings, blocks)
+    starts = {block.attempt: (max(block.epoch[0], 0), block.batch[0]) for block in reversed(blocks)}
     attempts = open_attempts(connection, run.key, starts)
-    rows = [_as_row(run.key, series, attempts, record, now) for record in records]
+    blocks = [replace(block, time=_fill_times(block, now)) for block in blocks]
+    rows: list[tuple[Any, ...]] = []
+    for block in blocks:
+        rows += _rows(block, run.key, attempts[block.attempt], *series[block.series])
     if rows:
-        rows = _insert(connection, rows)
-        merge_into(connection, run.key, _summarise(rows, series))
+        _insert(connection, rows)
+        merge_blocks(
+            connection,
+            run.key,
+            [_keyed(block, attempts[block.attempt], *series[block.series]) for block in blocks],
+            with_buckets={key for name, (key, _) in series.items() if name.startswith(TRAIN_SPLIT)},
+        )
     state = _tell_state(connection, run, delivery.sender)
     connection.execute(
-        update(RunRow)
-        .where(RunRow.key == run.key)
-        .values(
-            records=RunRow.records + len(rows),
-            version=RunRow.version + 1,
-            last_seen_unix_s=now,
-            state=state,
-            **({"last_record_unix_s": now} if rows else {}),
-        )
+        _TOUCH_RUN,
+        {"of_run": run.key, "stored": len(rows), "now": now, "told": state, "arrived": now if rows else None},
     )
-    change = Change(run_id, {record.series for record in records}, run.version + 1, state != run.state)
+    change = Change(run_id, names, run.version + 1, state != run.state)
     return Receipt(len(rows), duplicates, following), [change]
 
 
 def _take_new(
     connection: Connection, run: int, delivery: Delivery, sender: Sender, now: float
-) -> tuple[list[Record], int, int]:
+) -> tuple[list[Block], int, int]:
     """Skip what was stored before, and move the writer's mark past this request."""
-    where = (WriterRow.run == run, WriterRow.writer == sender.writer)
-    known = connection.execute(select(WriterRow.next, WriterRow.gaps).where(*where)).first()
+    where = {"of_run": run, "named": sender.writer}
+    known = connection.execute(_FIND_WRITER, where).first()
     expected, gaps = (known.next, known.gaps) if known else (0, 0)
-    fresh = [r for r, index in zip(delivery.records, delivery.indexes, strict=True) if index >= expected]
-    following = max((index + 1 for index in delivery.indexes), default=expected)
-    following = max(following, expected)
+    fresh = [block for block in (_after(block, expected) for block in delivery.blocks) if block is not None]
+    following = max((max(block.index) + 1 for block in fresh), default=expected)
+    taken = sum(map(len, fresh))
     values: dict[str, Any] = {
         "next": following,
-        "gaps": gaps + (following - expected) - len(fresh),
+        "gaps": gaps + (following - expected) - taken,
         "last_seen_unix_s": now,
     }
     if sender.state is not None:
@@ -79,12 +97,20 @@ def _take_new(
     if sender.dropped is not None:
         values["dropped"] = sender.dropped
     if known:
-        connection.execute(update(WriterRow).where(*where).values(values))
+        connection.execute(_MOVE_WRITER, where | values)
     else:
         attempt = open_attempts(connection, run, {sender.attempt: None})[sender.attempt]
         base = {"run": run, "writer": sender.writer, "rank": sender.rank, "attempt": attempt}
         connection.execute(insert(WriterRow), {"state": "running", "dropped": {}, **base, **values})
-    return fresh, len(delivery.records) - len(fresh), following
+    return fresh, sum(map(len, delivery.blocks)) - taken, following
+
+
+def _after(block: Block, expected: int) -> Block | None:
+    """Return what of a block is not stored yet; None where all of it is."""
+    if min(block.index) >= expected:
+        return block
+    rows = [row for row, index in enumerate(block.index) if index >= expected]
+    return block.select(rows) if rows else None
 
 
 def _tell_state(connection: Connection, run: Any, sender: Sender | None) -> str:
@@ -99,45 +125,55 @@ def _tell_state(connection: Connection, run: Any, sender: Sender | None) -> str:
     return "failed" if "failed" in states else "finished"
 
 
-def _as_row(
-    run: int,
-    series: dict[str, tuple[int, Reduction]],
-    attempts: dict[float, int],
-    record: Record,
-    now: float,
-) -> tuple[Any, ...]:
-    key, default = series[record.series]
-    own = None if record.reduction is None else Reduction.named(record.reduction)
-    return (
-        run,
-        key,
-        attempts[record.attempt],
-        UNDECLARED_EPOCH if record.epoch is None else record.epoch,
-        record.pass_no,
-        record.batch,
-        record.rank,
-        record.call or 0,
-        None if math.isnan(record.loss) else record.loss,
-        record.batch_size,
-        record.weight,
-        record.divisor,
-        record.window_items,
-        None if own is None or own == default else int(own),
-        record.step,
-        now if record.time is None else record.time,
+def _fill_times(block: Block, now: float) -> list[float | None]:
+    if block.time is None:
+        return [now] * len(block)
+    return [now if time is None else time for time in block.time] if None in block.time else block.time
+
+
+def _reduction(block: Block, default: Reduction) -> Reduction:
+    return default if block.reduction is None else Reduction.named(block.reduction)
+
+
+def _keyed(block: Block, attempt: int, series: int, default: Reduction) -> tuple[int, int, Reduction, Block]:
+    return series, attempt, _reduction(block, default), block
+
+
+def _rows(block: Block, run: int, attempt: int, series: int, default: Reduction) -> Iterator[tuple[Any, ...]]:
+    """Zip a block's columns into rows of COLUMNS."""
+    reduction = _reduction(block, default)
+    calls = None if block.call is None else [call or 0 for call in block.call]
+    # NaN differs from itself; the databases differ on it, so it is stored as null.
+    losses = [None if loss != loss else loss for loss in block.loss]
+    return zip(
+        repeat(run),
+        repeat(series),
+        repeat(attempt),
+        block.epoch,
+        repeat(0) if block.pass_no is None else block.pass_no,
+        block.batch,
+        repeat(block.rank),
+        repeat(0) if calls is None else calls,
+        losses,
+        *(
+            repeat(None) if column is None else column
+            for column in (block.batch_size, block.weight, block.divisor, block.window_items)
+        ),
+        repeat(None if reduction == default else int(reduction)),
+        repeat(None) if block.step is None else block.step,
+        block.time or (),
+        strict=False,  # half of them have no end
     )
 
 
-def _insert(connection: Connection, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+def _insert(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
     """Insert rows; a place that is taken makes the row the next call of that place."""
     try:
         with connection.begin_nested():
             insert_tuples(connection, RecordRow.__tablename__, COLUMNS, rows)
-        return rows
     except IntegrityError:
         rows = _number_calls(connection, rows)
         insert_tuples(connection, RecordRow.__tablename__, COLUMNS, rows)
-        return rows
 
 
 def _number_calls(connection: Connection, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -156,36 +192,3 @@ def _number_calls(connection: Connection, rows: list[tuple[Any, ...]]) -> list[t
         taken[where] = call
         numbered.append((*where, call, *row[8:]))
     return numbered
-
-
-def _summarise(
-    rows: list[tuple[Any, ...]], series: dict[str, tuple[int, Reduction]]
-) -> dict[Key, tuple[Reduction, Any]]:
-    defaults = dict(series.values())
-    groups: defaultdict[Key, list[Row]] = defaultdict(list)
-    for row in rows:
-        (
-            _,
-            key,
-            attempt,
-            epoch,
-            pass_no,
-            batch,
-            rank,
-            _,
-            loss,
-            size,
-            weight,
-            divisor,
-            window,
-            own,
-            step,
-            at,
-        ) = row
-        reduction = defaults[key] if own is None else Reduction(own)
-        evaluation = Evaluation(math.nan if loss is None else loss, size, weight, divisor, window, reduction)
-        groups[key, attempt, epoch, pass_no, rank].append(Row(epoch, batch, rank, evaluation, step, at))
-    return {
-        key: (reduction_of(row.evaluation.reduction for row in group), summarise(group))
-        for key, group in groups.items()
-    }

@@ -1,19 +1,20 @@
 """Reading series back: visible epochs with their summaries, visible rows, and what a run holds."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, false, or_, select
+from sqlalchemy import Connection, and_, false, or_, select, text
 
 from lossboard_server.domain.attempts import Attempt, Position, find_cuts
+from lossboard_server.domain.curves import MAX_EVENTS, is_event
 from lossboard_server.domain.meaning import Evaluation, Reduction, measure
 from lossboard_server.domain.summary import Row as RecordLine
 from lossboard_server.domain.summary import Summary, merge, reduction_of, summarise
 from lossboard_server.domain.views import EpochViews, needs_rows, raw_sum_of_batches, view_epoch
-from lossboard_server.store.rollup import COLUMNS, read_summary
-from lossboard_server.store.tables import AttemptRow, EpochRow, RecordRow, SeriesRow
+from lossboard_server.store.rollup import EPOCHS, read_summary
+from lossboard_server.store.tables import IS_EXTREME, AttemptRow, EpochRow, RecordRow, SeriesRow
 
 TRAIN = "train"
 
@@ -24,6 +25,7 @@ _LINE_COLUMNS = (
     _record.weight, _record.divisor, _record.window_items, _record.reduction, _record.step,
     _record.time_unix_s,
 )  # fmt: skip
+_ORDER = (_record.epoch, _record.pass_no, _record.batch, _record.rank, _record.attempt, _record.call)
 
 
 @dataclass(slots=True)
@@ -49,6 +51,15 @@ class Series:
         return self.name.split("/", 1)[1]
 
 
+class Part(NamedTuple):
+    """What one attempt's one rank adds to an epoch."""
+
+    attempt: int
+    last_batch: int
+    """The greatest stored, hidden ones included."""
+    summary: Summary
+
+
 @dataclass(slots=True)
 class Epoch:
     """One visible epoch (of validation: one pass of it) of a series."""
@@ -57,6 +68,7 @@ class Epoch:
     pass_no: int
     reduction: Reduction
     ranks: dict[int, Summary] = field(default_factory=dict)
+    parts: list["Part"] = field(default_factory=list)
 
     @property
     def is_declared(self) -> bool:
@@ -88,26 +100,32 @@ def read_epochs(connection: Connection, series: Series, *, newest: int | None = 
 
     Epochs that an attempt cuts in two are computed anew from their rows.
     """
-    query = select(*COLUMNS).where(_epoch.run == series.run, _epoch.series == series.key)
+    query = select(*EPOCHS.columns).where(_epoch.run == series.run, _epoch.series == series.key)
     if newest is not None:
         epochs = select(_epoch.epoch).where(_epoch.run == series.run, _epoch.series == series.key).distinct()
         query = query.where(_epoch.epoch.in_(epochs.order_by(_epoch.epoch.desc()).limit(newest)))
     found: dict[tuple[int, int], Epoch] = {}
-    for row in connection.execute(query.order_by(_epoch.epoch, _epoch.pass_no, _epoch.rank)):
-        cut = series.cuts.get(row.attempt)
-        if cut is not None and (row.epoch > cut[0] or (row.epoch == cut[0] and _ends_at(series, cut))):
+    query = query.order_by(_epoch.epoch, _epoch.pass_no, _epoch.rank).execution_options(yield_per=1_000)
+    for row in connection.execute(query):
+        _, attempt, epoch_no, pass_no, rank, code = row[:6]
+        place = (epoch_no, pass_no)
+        cut = series.cuts.get(attempt)
+        if cut is not None and (epoch_no > cut[0] or (epoch_no == cut[0] and _ends_at(series, cut))):
             continue
-        reduction = Reduction(row.reduction)
-        place = (row.epoch, row.pass_no)
-        if cut is not None and row.epoch == cut[0]:
-            summary, reduction = _read_cut(connection, series, row)
-            if summary.seen == 0:
+        reduction = Reduction(code)
+        stored = summary = read_summary(row)
+        if cut is not None and epoch_no == cut[0]:
+            lines = list(read_part(connection, series, attempt, *place, range(cut[1]), rank))
+            if not lines:
                 continue
-        else:
-            summary = read_summary(row)
-        epoch = found.setdefault(place, Epoch(*place, reduction))
+            summary, reduction = summarise(lines), reduction_of(line.evaluation.reduction for line in lines)
+        epoch = found.get(place)
+        if epoch is None:
+            epoch = found[place] = Epoch(*place, reduction)
         epoch.reduction = epoch.reduction if epoch.reduction is reduction else Reduction.UNKNOWN
-        epoch.ranks[row.rank] = merge(epoch.ranks.get(row.rank, Summary()), summary)
+        known = epoch.ranks.get(rank)
+        epoch.ranks[rank] = summary if known is None else merge(known, summary)
+        epoch.parts.append(Part(attempt, stored.last_batch, summary))
     return [found[place] for place in sorted(found)]
 
 
@@ -137,28 +155,74 @@ def read_lines(
     connection: Connection, series: Series, first: int, last: int, pass_no: int | None = None
 ) -> Iterator[RecordLine]:
     """Yield the visible records of a series' epochs `first` to `last` in their order, of one pass or all."""
-    query = (
-        select(*_LINE_COLUMNS)
-        .where(
-            _record.run == series.run,
-            _record.series == series.key,
-            _record.epoch.between(first, last),
-        )
-        .order_by(_record.epoch, _record.pass_no, _record.batch, _record.rank, _record.attempt, _record.call)
-    )
+    query = _visible(series, first, last).order_by(*_ORDER)
     if pass_no is not None:
         query = query.where(_record.pass_no == pass_no)
-    hidden = _hidden(series)
-    if hidden is not None:
-        query = query.where(~hidden)
     return _lines(connection.execute(query.execution_options(yield_per=10_000)), series)
 
 
+def read_part(
+    connection: Connection,
+    series: Series,
+    attempt: int,
+    epoch: int,
+    pass_no: int,
+    batches: range,
+    rank: int | None = None,
+) -> Iterator[RecordLine]:
+    """Yield some batches of one attempt's epoch and pass, of one rank or all, hidden ones included."""
+    query = select(*_LINE_COLUMNS).where(
+        _record.run == series.run,
+        _record.series == series.key,
+        _record.attempt == attempt,
+        _record.epoch == epoch,
+        _record.pass_no == pass_no,
+        _record.batch.between(batches.start, batches.stop - 1),
+    )
+    if rank is not None:
+        query = query.where(_record.rank == rank)
+    return _lines(connection.execute(query), series)
+
+
+def read_extremes(connection: Connection, series: Series, epochs: Sequence[Epoch]) -> list[RecordLine]:
+    """Return the visible records of these epochs whose loss is not finite, the MAX_EVENTS newest, in order.
+
+    Cost: the records returned, through an index that holds no others.
+    """
+    places = {
+        (epoch.epoch, epoch.pass_no)
+        for epoch in epochs
+        if any(rank.nonfinite for rank in epoch.ranks.values())
+    }
+    if not places:
+        return []
+    first, last = min(places)[0], max(places)[0]
+    query = _visible(series, first, last).where(text(f"({IS_EXTREME})"))
+    newest = query.order_by(*(column.desc() for column in _ORDER)).execution_options(yield_per=MAX_EVENTS)
+    found: list[RecordLine] = []
+    for line in _lines(connection.execute(newest), series):
+        if is_event(line) and (line.epoch, line.pass_no) in places:
+            found.append(line)
+        if len(found) == MAX_EVENTS:
+            break
+    return found[::-1]
+
+
 def _lines(rows: Iterable[Any], series: Series) -> Iterator[RecordLine]:
-    for epoch, _, batch, rank, loss, size, weight, divisor, window, own, step, time in rows:
+    for epoch, pass_no, batch, rank, loss, size, weight, divisor, window, own, step, time in rows:
         reduction = series.reduction if own is None else Reduction(own)
         evaluation = Evaluation(math.nan if loss is None else loss, size, weight, divisor, window, reduction)
-        yield RecordLine(epoch, batch, rank, evaluation, step, time)
+        yield RecordLine(epoch, batch, rank, evaluation, step, time, pass_no)
+
+
+def _visible(series: Series, first: int, last: int) -> Any:
+    query = select(*_LINE_COLUMNS).where(
+        _record.run == series.run,
+        _record.series == series.key,
+        _record.epoch.between(first, last),
+    )
+    hidden = _hidden(series)
+    return query if hidden is None else query.where(~hidden)
 
 
 def _hidden(series: Series) -> Any:
@@ -185,15 +249,3 @@ def _keeps_part(series: Series, cut: Position) -> bool:
 
 def _ends_at(series: Series, cut: Position) -> bool:
     return not _keeps_part(series, cut)
-
-
-def _read_cut(connection: Connection, series: Series, row: Any) -> tuple[Summary, Reduction]:
-    query = select(*_LINE_COLUMNS).where(
-        *(_record[name] == getattr(row, name) for name in ("series", "attempt", "epoch", "pass_no", "rank")),
-        _record.run == series.run,
-        _record.batch < (series.cuts[row.attempt] or (0, 0))[1],
-    )
-    lines = list(_lines(connection.execute(query), series))
-    return summarise(lines), reduction_of(
-        line.evaluation.reduction for line in lines
-    ) if lines else Reduction.UNKNOWN

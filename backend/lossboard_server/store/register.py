@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
-from lossboard.wire import Record
+from lossboard_server.domain.blocks import Block
 from lossboard_server.domain.changes import Change
 from lossboard_server.domain.meaning import Reduction
 from lossboard_server.errors import FieldError, InvalidInput, RunNotFound
@@ -15,14 +15,20 @@ from lossboard_server.store.tables import AttemptRow, RunRow, SeriesRow
 
 MAX_SERIES = 500  # of a run: a name made of a changing number is a mistake, and would fill the page
 
+# Made once: a request of ten records spends more on building its queries than on running them.
+_FIND_RUN = select(RunRow.key, RunRow.id, RunRow.name, RunRow.project, RunRow.state, RunRow.version).where(
+    RunRow.id == bindparam("run_id")
+)
+_SERIES_OF = select(SeriesRow.__table__).where(SeriesRow.run == bindparam("of_run"))
+_ATTEMPTS_OF = select(AttemptRow.__table__).where(AttemptRow.run == bindparam("of_run"))
+
 
 def find_run(connection: Connection, run_id: str) -> Any:
     """Return the run's row.
 
     Raises: RunNotFound.
     """
-    query = select(RunRow.key, RunRow.id, RunRow.name, RunRow.project, RunRow.state, RunRow.version)
-    run = connection.execute(query.where(RunRow.id == run_id)).first()
+    run = connection.execute(_FIND_RUN, {"run_id": run_id}).first()
     if run is None:
         raise RunNotFound(f"There is no run {run_id}. Make it first: PUT /api/v1/runs/{run_id} with {{}}.")
     return run
@@ -59,7 +65,7 @@ def open_series(
     connection: Connection,
     run: int,
     meanings: Mapping[str, SeriesMeaning | None],
-    records: Iterable[Record],
+    blocks: Iterable[Block],
 ) -> dict[str, tuple[int, Reduction]]:
     """Return each named series' key and reduction, made where it is new.
 
@@ -67,13 +73,10 @@ def open_series(
     """
     if not meanings:
         return {}
-    query = select(
-        SeriesRow.name, SeriesRow.key, SeriesRow.reduction, SeriesRow.weight_unit, SeriesRow.weight_source
-    ).where(SeriesRow.run == run)
-    known = {row.name: row for row in connection.execute(query)}
-    firsts: dict[str, Record] = {}
-    for record in records:
-        firsts.setdefault(record.series, record)
+    known = {row.name: row for row in connection.execute(_SERIES_OF, {"of_run": run})}
+    firsts: dict[str, Block] = {}
+    for block in blocks:
+        firsts.setdefault(block.series, block)
     found = {}
     for name, meaning in sorted(meanings.items()):
         row = known.get(name)
@@ -103,8 +106,7 @@ def open_attempts(
     """
     if not starts:
         return {}
-    query = select(AttemptRow).where(AttemptRow.run == run)
-    known = {row.started_unix_s: row for row in connection.execute(query)}
+    known = {row.started_unix_s: row for row in connection.execute(_ATTEMPTS_OF, {"of_run": run})}
     keys: dict[float, int] = {}
     for started, start in sorted(starts.items()):
         row = known.get(started)
@@ -141,10 +143,11 @@ def _declare_attempt(connection: Connection, run: int, attempt: AttemptStart) ->
     return sum(other <= attempt.started_unix_s for other in started)
 
 
-def _series_values(meaning: SeriesMeaning | None, first: Record | None) -> dict[str, Any]:
+def _series_values(meaning: SeriesMeaning | None, first: Block | None) -> dict[str, Any]:
     reduction = (meaning.reduction if meaning else None) or (first.reduction if first else None) or "mean"
-    has_weight = first is not None and first.weight is not None
-    if first is not None and first.batch_size is None and first.weight is None:
+    has_weight = first is not None and first.weight is not None and first.weight[0] is not None
+    has_size = first is None or (first.batch_size is not None and first.batch_size[0] is not None)
+    if not has_size and not has_weight:
         reduction = "unknown"
     source = "unknown" if reduction == "unknown" else "declared" if has_weight else "assumed"
     return {

@@ -1,76 +1,204 @@
-"""Epoch summaries in the database: reading one back, and merging new records into it."""
+"""Summaries in the database, by epoch and by bucket: reading them, and merging new records into them."""
 
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, insert, select, tuple_, update
+from sqlalchemy import Connection, Table, bindparam, func, select
 
+from lossboard_server.domain.blocks import Block, summarise_block
 from lossboard_server.domain.meaning import Reduction
-from lossboard_server.domain.summary import Summary, merge
-from lossboard_server.store.tables import EpochRow
+from lossboard_server.domain.pyramid import SMALLEST_WIDTH, build_levels
+from lossboard_server.domain.summary import Summary, merge, merge_all
+from lossboard_server.store.database import put_tuples, select_tuples
+from lossboard_server.store.tables import BucketRow, EpochRow
 
-Key = tuple[int, int, int, int, int]
-"""(series, attempt, epoch, pass_no, rank)."""
+Key = tuple[int, ...]
+"""A row's key in its tier, the run left out."""
 
-_table = EpochRow.__table__.c
-_key_columns = (_table.series, _table.attempt, _table.epoch, _table.pass_no, _table.rank)
-SUMS = ("weight", "weighted", "v", "m", "sized")
-PLAIN = (
-    "seen count unweighted nonfinite empty items items_seen m2 low high batch_size last_batch_size "
-    "last_batch last_rank last_step"
-).split()
-COLUMNS = (
-    *_key_columns,
-    _table.reduction,
-    *(_table[name] for name in PLAIN),
-    *(_table[name] for sum_name in SUMS for name in (sum_name, f"{sum_name}_low")),
-    _table.first_time_unix_s,
-    _table.last_time_unix_s,
+Group = tuple[int, int, int, int]
+"""(series, attempt, epoch, pass_no)."""
+
+Stored = tuple[Reduction | None, Summary]
+
+# In the order of Summary's fields, each sum followed by its rounding error.
+SUMMARY_COLUMNS = (
+    "seen", "count", "unweighted", "nonfinite", "empty", "items", "items_seen",
+    "weight", "weight_low", "weighted", "weighted_low", "v", "v_low", "m", "m_low", "sized", "sized_low",
+    "m2", "low", "high", "batch_size", "last_batch_size", "last_batch", "last_rank", "last_step",
+    "first_time_unix_s", "last_time_unix_s",
+)  # fmt: skip
+MAX_KEYS_A_QUERY = 100  # SQLite's limit of bound values is 999 in old builds: 7 a key
+
+
+class Tier(NamedTuple):
+    """A table of summaries: its key within a run, and what stands before the summary itself."""
+
+    table: Table
+    keys: tuple[str, ...]
+    has_reduction: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that `read_summary` reads by position, the run left out."""
+        return (*self.keys, *(("reduction",) if self.has_reduction else ()), *SUMMARY_COLUMNS)
+
+    @property
+    def columns(self) -> list[Any]:
+        """The same, to select."""
+        return [self.table.c[name] for name in self.names]
+
+
+EPOCHS = Tier(
+    EpochRow.__table__,  # type: ignore[arg-type]
+    ("series", "attempt", "epoch", "pass_no", "rank"),
+    has_reduction=True,
 )
-MAX_KEYS_A_QUERY = 100  # SQLite's limit of bound values is 999 in old builds: 5 a key
+BUCKETS = Tier(
+    BucketRow.__table__,  # type: ignore[arg-type]
+    ("series", "attempt", "width", "epoch", "pass_no", "number"),
+    has_reduction=False,  # a curve's mean is of each record's own; only an epoch's views ask
+)
 
 
-def read_summary(row: Any) -> Summary:
-    """Rebuild the summary of a row selected with COLUMNS."""
-    found = row._mapping
-    values: dict[str, Any] = {name: found[name] for name in PLAIN}
-    values |= {name: (found[name], found[f"{name}_low"]) for name in SUMS}
-    return Summary(**values, first_time=found["first_time_unix_s"], last_time=found["last_time_unix_s"])
+_epoch = EPOCHS.table.c
+_group = (_epoch.series, _epoch.attempt, _epoch.epoch, _epoch.pass_no)
+# Made once: a request of ten records spends more on building its queries than on running them.
+_REACH = (
+    select(*_group, func.max(_epoch.last_batch))
+    .where(
+        _epoch.run == bindparam("run"),
+        _epoch.series == bindparam("series"),
+        _epoch.attempt == bindparam("attempt"),
+        _epoch.epoch.between(bindparam("first"), bindparam("last")),
+    )
+    .group_by(*_group)
+)
 
 
-def merge_into(connection: Connection, run: int, fresh: dict[Key, tuple[Reduction, Summary]]) -> None:
-    """Merge summaries of new records into the stored ones, in the records' transaction."""
-    stored = _read_stored(connection, run, list(fresh))
-    made: list[dict[str, Any]] = []
-    for key, (reduction, summary) in fresh.items():
-        before = stored.get(key)
-        if before is None:
-            made.append(_row(run, key, reduction, summary))
-            continue
-        known, earlier = before
-        values = _row(run, key, known if known == reduction else Reduction.UNKNOWN, merge(earlier, summary))
-        where = [column == part for column, part in zip(_key_columns, key, strict=True)]
-        connection.execute(update(EpochRow).where(_table.run == run, *where).values(values))
-    if made:
-        connection.execute(insert(EpochRow), made)
+def read_summary(row: Sequence[Any]) -> Summary:
+    """Rebuild the summary at the end of a row selected with a tier's columns."""
+    (
+        seen, count, unweighted, nonfinite, empty, items, items_seen,
+        weight, weight_low, weighted, weighted_low, v, v_low, m, m_low, sized, sized_low, *rest,
+    ) = row[-len(SUMMARY_COLUMNS) :]  # fmt: skip
+    sums = ((weight, weight_low), (weighted, weighted_low), (v, v_low), (m, m_low), (sized, sized_low))
+    return Summary(seen, count, unweighted, nonfinite, empty, items, items_seen, *sums, *rest)
 
 
-def _read_stored(connection: Connection, run: int, keys: list[Key]) -> dict[Key, tuple[Reduction, Summary]]:
-    found: dict[Key, tuple[Reduction, Summary]] = {}
-    for first in range(0, len(keys), MAX_KEYS_A_QUERY):
-        part = keys[first : first + MAX_KEYS_A_QUERY]
-        query = select(*COLUMNS).where(_table.run == run, tuple_(*_key_columns).in_(part))
-        for row in connection.execute(query):
-            key = (row.series, row.attempt, row.epoch, row.pass_no, row.rank)
-            found[key] = (Reduction(row.reduction), read_summary(row))
+def merge_blocks(
+    connection: Connection,
+    run: int,
+    blocks: Iterable[tuple[int, int, Reduction, Block]],
+    *,
+    with_buckets: Collection[int],
+) -> None:
+    """Merge the records of (series, attempt, reduction, block) into both tiers, in their transaction.
+
+    `with_buckets` names the series that have buckets.
+    """
+    by_epoch: dict[Key, Stored] = {}
+    by_group: dict[Group, dict[int, Summary]] = {}
+    for series, attempt, reduction, block in blocks:
+        width = SMALLEST_WIDTH if series in with_buckets else None
+        for place, buckets in summarise_block(block, reduction, width).items():
+            group = (series, attempt, *place)
+            if width is not None:
+                known = by_group.setdefault(group, {})
+                for number, summary in buckets.items():
+                    known[number] = merge(known[number], summary) if number in known else summary
+            key = (*group, block.rank)
+            by_epoch[key] = _join(by_epoch.get(key), (reduction, merge_all(buckets.values())))
+    reach = _read_reach(connection, run, by_epoch)
+    by_bucket = _build_buckets(connection, run, by_group, reach)
+    _merge_into(
+        connection,
+        EPOCHS,
+        run,
+        by_epoch,
+        [key for key in by_epoch if (key[0], key[1], key[2], key[3]) in reach],
+    )
+    old = [key for key in by_bucket if _may_be_stored(key, reach)]
+    _merge_into(connection, BUCKETS, run, by_bucket, old)
+
+
+def _may_be_stored(bucket: Key, reach: dict[Group, int]) -> bool:
+    series, attempt, width, epoch, pass_no, number = bucket
+    last = reach.get((series, attempt, epoch, pass_no), -1)
+    return width <= last and number <= last // width
+
+
+def _build_buckets(
+    connection: Connection, run: int, by_group: dict[Group, dict[int, Summary]], reach: dict[Group, int]
+) -> dict[Key, Stored]:
+    """Spread new records over every level of their groups, and fill the levels that they open."""
+    found: dict[Key, Stored] = {}
+    for group, smallest in by_group.items():
+        series, attempt, *place = group
+        before = reach.get(group, -1)
+        last = max(before, *(summary.last_batch for summary in smallest.values()))
+        for width, buckets in build_levels(smallest, last):
+            if 0 <= before < width:  # all that came before stands in this new level's first bucket
+                so_far = _read_group(connection, run, group)
+                buckets = buckets | {0: merge(so_far, buckets.get(0, Summary()))}
+            for number, summary in buckets.items():
+                found[series, attempt, width, *place, number] = (None, summary)
     return found
 
 
-def _row(run: int, key: Key, reduction: Reduction, summary: Summary) -> dict[str, Any]:
-    series, attempt, epoch, pass_no, rank = key
-    values: dict[str, Any] = {name: getattr(summary, name) for name in PLAIN}
-    for name in SUMS:
-        values[name], values[f"{name}_low"] = getattr(summary, name)
-    values["first_time_unix_s"] = summary.first_time
-    values["last_time_unix_s"] = summary.last_time
-    position = {"series": series, "attempt": attempt, "epoch": epoch, "pass_no": pass_no, "rank": rank}
-    return {"run": run, "reduction": int(reduction), **position, **values}
+def _read_reach(connection: Connection, run: int, keys: Iterable[Key]) -> dict[Group, int]:
+    """Return the greatest stored batch of each group near these epochs; none for a group without records."""
+    spans: dict[tuple[int, int], list[int]] = {}
+    for series, attempt, epoch, *_ in keys:
+        spans.setdefault((series, attempt), []).append(epoch)
+    found: dict[Group, int] = {}
+    for (series, attempt), epochs in spans.items():
+        span = {"run": run, "series": series, "attempt": attempt, "first": min(epochs), "last": max(epochs)}
+        for row in connection.execute(_REACH, span):
+            found[row[0], row[1], row[2], row[3]] = row[4]
+    return found
+
+
+def _read_group(connection: Connection, run: int, group: Group) -> Summary:
+    where = [column == part for column, part in zip(_group, group, strict=True)]
+    query = select(*EPOCHS.columns).where(_epoch.run == run, *where).order_by(_epoch.rank)
+    rows = connection.execute(query)
+    return merge_all(map(read_summary, rows))
+
+
+def _merge_into(
+    connection: Connection, tier: Tier, run: int, fresh: dict[Key, Stored], old: list[Key]
+) -> None:
+    """Merge summaries into a tier; `old` are the keys that may have a row."""
+    rows = []
+    stored = _read_stored(connection, tier, run, old)
+    for key, summary in fresh.items():
+        reduction, merged = _join(stored.get(key), summary)
+        rows.append((run, *key, *(() if reduction is None else (int(reduction),)), *_values(merged)))
+    if rows:
+        put_tuples(connection, tier.table.name, ("run", *tier.names), ("run", *tier.keys), rows)
+
+
+def _read_stored(connection: Connection, tier: Tier, run: int, keys: list[Key]) -> dict[Key, Stored]:
+    found: dict[Key, Stored] = {}
+    size = len(tier.keys)
+    for first in range(0, len(keys), MAX_KEYS_A_QUERY):
+        rows = [(run, *key) for key in keys[first : first + MAX_KEYS_A_QUERY]]
+        for row in select_tuples(connection, tier.table.name, tier.names, ("run", *tier.keys), rows):
+            reduction = Reduction(row[size]) if tier.has_reduction else None
+            found[tuple(row[:size])] = (reduction, read_summary(row))
+    return found
+
+
+def _join(known: Stored | None, fresh: Stored) -> Stored:
+    if known is None:
+        return fresh
+    return known[0] if known[0] == fresh[0] else Reduction.UNKNOWN, merge(known[1], fresh[1])
+
+
+def _values(s: Summary) -> tuple[Any, ...]:
+    return (
+        s.seen, s.count, s.unweighted, s.nonfinite, s.empty, s.items, s.items_seen,
+        *s.weight, *s.weighted, *s.v, *s.m, *s.sized,
+        s.m2, s.low, s.high, s.batch_size, s.last_batch_size, s.last_batch, s.last_rank, s.last_step,
+        s.first_time, s.last_time,
+    )  # fmt: skip

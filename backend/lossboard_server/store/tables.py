@@ -12,15 +12,20 @@ from sqlalchemy import (
     CheckConstraint,
     Double,
     ForeignKeyConstraint,
+    Index,
     Integer,
     MetaData,
     SmallInteger,
     String,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 WithoutRowid = {"sqlite_with_rowid": False}
+
+IS_EXTREME = "loss IS NULL OR loss > 1.79e308 OR loss < -1.79e308"
+"""SQL: a record's loss is NaN, infinite or within a hundredth of it. A query must hold this very text."""
 
 
 class Base(DeclarativeBase):
@@ -130,6 +135,14 @@ class RecordRow(Base):
         CheckConstraint("batch >= 0", name="batch"),
         CheckConstraint("epoch >= -1", name="epoch"),
         in_run("records"),
+        # The few losses that are not finite, found without reading the others. The bounds are
+        # finite, since the two databases spell infinity differently; readers look again.
+        Index(
+            "ix_records_nonfinite",
+            *("run", "series", "epoch", "pass_no", "batch", "rank"),
+            sqlite_where=text(IS_EXTREME),
+            postgresql_where=text(IS_EXTREME),
+        ),
         WithoutRowid,
     )
 
@@ -153,22 +166,12 @@ class RecordRow(Base):
     time_unix_s: Mapped[float | None] = mapped_column(comment="unix s of the evaluation")
 
 
-class EpochRow(Base):
-    """The summary of one epoch and pass on one rank; written in its records' transaction.
+class SummaryColumns:
+    """A summary of records; written in their transaction.
 
     Each sum has its rounding error beside it (…_low), so that merging stays exact.
     """
 
-    __tablename__ = "epochs"
-    __table_args__ = (in_run("epochs"), WithoutRowid)
-
-    run: Mapped[int] = mapped_column(Integer, primary_key=True)
-    series: Mapped[int] = mapped_column(Integer, primary_key=True)
-    attempt: Mapped[int] = mapped_column(Integer, primary_key=True)
-    epoch: Mapped[int] = mapped_column(Integer, primary_key=True, comment="-1: undeclared")
-    pass_no: Mapped[int] = mapped_column(Integer, primary_key=True)
-    rank: Mapped[int] = mapped_column(Integer, primary_key=True)
-    reduction: Mapped[int] = mapped_column(SmallInteger, comment="of all its records; 3 where they disagree")
     seen: Mapped[int] = mapped_column(BigInteger, comment="records")
     count: Mapped[int] = mapped_column(BigInteger, comment="records that are finite with weight > 0")
     unweighted: Mapped[int] = mapped_column(BigInteger, comment="counted records of undeclared meaning")
@@ -196,6 +199,42 @@ class EpochRow(Base):
     last_step: Mapped[int | None] = mapped_column(BigInteger, comment="greatest optimizer step")
     first_time_unix_s: Mapped[float | None] = mapped_column(comment="unix s of its first record")
     last_time_unix_s: Mapped[float | None] = mapped_column(comment="unix s of its last record")
+
+
+class EpochRow(SummaryColumns, Base):
+    """The summary of one epoch and pass on one rank."""
+
+    __tablename__ = "epochs"
+    __table_args__ = (in_run("epochs"), WithoutRowid)
+
+    run: Mapped[int] = mapped_column(Integer, primary_key=True)
+    series: Mapped[int] = mapped_column(Integer, primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer, primary_key=True)
+    epoch: Mapped[int] = mapped_column(Integer, primary_key=True, comment="-1: undeclared")
+    pass_no: Mapped[int] = mapped_column(Integer, primary_key=True)
+    rank: Mapped[int] = mapped_column(Integer, primary_key=True)
+    reduction: Mapped[int] = mapped_column(SmallInteger, comment="of all its records; 3 where they disagree")
+
+
+class BucketRow(SummaryColumns, Base):
+    """The summary of `width` neighbouring batches of training, all ranks; as `epochs`.
+
+    The width stands before the epoch in the key: a curve reads one width of a range of
+    epochs, which is one stretch of the table. An epoch has a width's buckets once its
+    greatest batch is at least the width (domain/pyramid.py). Training only: validation is drawn
+    a point a pass, from `epochs`.
+    """
+
+    __tablename__ = "buckets"
+    __table_args__ = (in_run("buckets"), WithoutRowid)
+
+    run: Mapped[int] = mapped_column(Integer, primary_key=True)
+    series: Mapped[int] = mapped_column(Integer, primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer, primary_key=True)
+    width: Mapped[int] = mapped_column(Integer, primary_key=True, comment="batches: 16, 64, 256, …")
+    epoch: Mapped[int] = mapped_column(Integer, primary_key=True, comment="-1: undeclared")
+    pass_no: Mapped[int] = mapped_column(Integer, primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, comment="of the bucket: batch ÷ width")
 
 
 class LoginCodeRow(Base):

@@ -1,12 +1,14 @@
 """Curves: no extreme lost, edges that stay, axes of what was seen."""
 
 import math
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lossboard_server.domain.curves import (
+    Bucket,
     Standing,
     bucket_epochs,
     bucket_rows,
@@ -26,16 +28,23 @@ def line(count: int, spike_at: int | None = None) -> list[Row]:
     return [row(0, batch, 1e6 if batch == spike_at else 1.0, time=float(batch)) for batch in range(count)]
 
 
+def buckets(rows: list[Row], width: int) -> Iterator[Bucket]:
+    seen: dict[tuple[int, int], set[int]] = {}
+    for each in rows:
+        seen.setdefault((each.epoch, each.pass_no), set()).add(each.rank)
+    return bucket_rows(rows, width, {place: len(ranks) for place, ranks in seen.items()})
+
+
 @given(st.integers(0, 4999), st.sampled_from([1, 16, 64, 256]))
 def test_spike_survives_every_width(spike_at: int, width: int) -> None:
-    curve = draw(bucket_rows(line(5000, spike_at), width), "batch", Standing())
+    curve = draw(buckets(line(5000, spike_at), width), "batch", Standing())
     assert max(high for high in curve.high if high is not None) == 1e6
     assert sum(curve.count) == 5000
 
 
 def test_edges_stay_while_records_arrive() -> None:
-    before = list(bucket_rows(line(100), 16))
-    after = list(bucket_rows(line(1000), 16))
+    before = list(buckets(line(100), 16))
+    after = list(buckets(line(1000), 16))
     assert [b.summary for b in before[:-1]] == [a.summary for a in after[: len(before) - 1]]
 
 
@@ -50,9 +59,9 @@ def test_width_fits_the_points_asked_for(lengths: list[int], points: int) -> Non
 def test_more_epochs_than_points_need_buckets_of_epochs() -> None:
     epochs = [summarise([row(epoch, 0, float(epoch))]) for epoch in range(100)]
     assert choose_width(epochs, 10) is None
-    buckets = list(bucket_epochs(((epoch, summary, 1) for epoch, summary in enumerate(epochs)), 16))
-    assert len(buckets) == 7
-    curve = draw(buckets, "batch", Standing())
+    merged = list(bucket_epochs((Bucket(epoch, summary) for epoch, summary in enumerate(epochs)), 16))
+    assert len(merged) == 7
+    curve = draw(merged, "batch", Standing())
     assert curve.running == [None] * 7
     assert (curve.low[0], curve.high[0]) == (0.0, 15.0)
 
@@ -60,32 +69,38 @@ def test_more_epochs_than_points_need_buckets_of_epochs() -> None:
 def test_average_in_a_bucket_is_weighted_and_never_an_average_of_averages() -> None:
     # oracle: downsample_two_batches_per_bucket; the short batch must not weigh as a full one
     rows = [row(0, 0, 11 / 3, 3), row(0, 1, 3.0, 3), row(0, 2, 2.0, 2)]
-    assert draw(bucket_rows(rows, 16), "batch", Standing()).batch_view == [pytest.approx(3.0, rel=1e-15)]
+    assert draw(buckets(rows, 16), "batch", Standing()).batch_view == [pytest.approx(3.0, rel=1e-15)]
 
 
 def test_running_mean_starts_anew_each_epoch() -> None:
     rows = [row(0, 0, 4.0), row(0, 1, 2.0), row(1, 0, 1.0)]
-    assert draw(bucket_rows(rows, 1), "batch", Standing()).running == [4.0, 3.0, 1.0]
+    assert draw(buckets(rows, 1), "batch", Standing()).running == [4.0, 3.0, 1.0]
 
 
 def test_axes_count_what_was_seen_a_nan_included() -> None:
     rows = [row(0, 0, 4.0, 2), row(0, 1, math.nan, 2), row(0, 2, 3.0, 1)]
-    curve = draw(bucket_rows(rows, 1), "items", Standing())
+    curve = draw(buckets(rows, 1), "items", Standing())
     assert curve.x == [2, 4, 5]
     assert curve.batch_view == [4.0, None, 3.0]
     assert [(event.x, event.batch) for event in curve.events] == [(4, 1)]
-    assert draw(bucket_rows(rows, 1), "batch", Standing(batches=10.0)).x == [11, 12, 13]
+    assert draw(buckets(rows, 1), "batch", Standing(batches=10.0)).x == [11, 12, 13]
 
 
 def test_ranks_advance_the_batch_axis_together() -> None:
     rows = [row(0, batch, 1.0, rank=rank) for batch in range(3) for rank in range(2)]
-    assert draw(bucket_rows(rows, 1), "batch", Standing()).x == [1, 2, 3]
+    assert draw(buckets(rows, 1), "batch", Standing()).x == [1, 2, 3]
 
 
 def test_validation_stands_where_training_stood() -> None:
-    train = draw(bucket_rows(line(10), 1), "batch", Standing())
+    train = draw(buckets(line(10), 1), "batch", Standing())
     early = summarise([row(0, 0, 5.0, time=3.5)])
     untimed = summarise([row(0, 0, 4.0)])
     curve = draw_passes([(0, early), (0, untimed)], "batch", train, {0: 10.0})
     assert curve.x == [4, 10.0]
     assert curve.batch_view == [5.0, 4.0]
+
+
+def test_one_rank_ahead_of_another_does_not_stretch_the_batch_axis() -> None:
+    rows = [row(0, 0, 1.0), row(0, 0, 1.0, rank=1), row(0, 1, 1.0), row(0, 2, 1.0)]
+    assert draw(buckets(rows, 1), "batch", Standing()).x == [1, 1.5, 2]
+    assert draw(buckets(rows, 16), "batch", Standing()).x == [2]

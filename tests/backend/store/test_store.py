@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lossboard.wire import Record
+from lossboard_server.domain.blocks import as_blocks
 from lossboard_server.domain.changes import Change
 from lossboard_server.store.deliveries import Delivery, RunSpec, Sender
 from lossboard_server.store.store import Store
@@ -20,7 +21,7 @@ def test_every_record_is_a_plain_row_that_any_tool_reads(tmp_path: Path) -> None
     store = Store(f"sqlite:///{tmp_path / 's.db'}")
     store.put_run("r", RunSpec()).result(5)
     store.put_records(
-        "r", Delivery([record(0, 4.5), record(1, float("nan")), record(2, float("inf"))])
+        "r", Delivery(as_blocks([record(0, 4.5), record(1, float("nan")), record(2, float("inf"))]))
     ).result(5)
     store.close()
     connection = sqlite3.connect(tmp_path / "s.db")
@@ -41,7 +42,7 @@ def test_viewers_hear_of_a_change_after_its_commit(tmp_path: Path) -> None:
     heard: list[Change] = []
     store = Store(f"sqlite:///{tmp_path / 's.db'}", heard.extend)
     store.put_run("r", RunSpec()).result(5)
-    store.put_records("r", Delivery([record(0)])).result(5)
+    store.put_records("r", Delivery(as_blocks([record(0)]))).result(5)
     assert [(change.run, change.series, change.is_about_run) for change in heard] == [
         ("r", set(), True),
         ("r", {"train/loss"}, False),
@@ -56,7 +57,7 @@ def test_readers_see_one_moment_while_records_come_in(tmp_path: Path) -> None:
     with store.reading() as connection:
         count = "SELECT count(*) FROM records"
         assert connection.exec_driver_sql(count).scalar() == 0
-        store.put_records("r", Delivery([record(0)])).result(5)
+        store.put_records("r", Delivery(as_blocks([record(0)]))).result(5)
         assert connection.exec_driver_sql(count).scalar() == 0
     with store.reading() as connection:
         assert connection.exec_driver_sql(count).scalar() == 1
@@ -84,7 +85,7 @@ def test_summaries_of_many_deliveries_equal_one(tmp_path: Path, times: int) -> N
     for first in range(0, 30, size):
         part = records[first : first + size]
         sender = Sender("w", first, 1.0, 0)
-        store.put_records("r", Delivery(part, range(first, first + size), sender)).result(5)
+        store.put_records("r", Delivery(as_blocks(part, range(first, first + size)), sender)).result(5)
     with store.reading() as connection:
         row = connection.exec_driver_sql("SELECT seen, m, m_low, low, high, last_batch FROM epochs").one()
     store.close()

@@ -1,4 +1,6 @@
-"""The first tables: runs, series, attempts, writers, records, epochs, login codes."""
+"""The first tables: runs, series, attempts, writers, records, epochs, buckets, login codes."""
+
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -77,39 +79,25 @@ def upgrade() -> None:
             nullable=False,
             comment="of all its records; 3 where they disagree",
         ),
-        sa.Column("seen", sa.BigInteger(), nullable=False, comment="records"),
-        sa.Column(
-            "count", sa.BigInteger(), nullable=False, comment="records that are finite with weight > 0"
-        ),
-        sa.Column(
-            "unweighted", sa.BigInteger(), nullable=False, comment="counted records of undeclared meaning"
-        ),
-        sa.Column("nonfinite", sa.BigInteger(), nullable=False, comment="records with NaN or ±Infinity"),
-        sa.Column("empty", sa.BigInteger(), nullable=False, comment="records with weight 0"),
-        sa.Column("items", sa.BigInteger(), nullable=False, comment="Σ batch_size of counted records"),
-        sa.Column("items_seen", sa.BigInteger(), nullable=False, comment="Σ batch_size of all records"),
-        sa.Column("weight", sa.Double(), nullable=False, comment="Σ w"),
-        sa.Column("weight_low", sa.Double(), nullable=False, comment="its rounding error"),
-        sa.Column("weighted", sa.Double(), nullable=False, comment="Σ w·m"),
-        sa.Column("weighted_low", sa.Double(), nullable=False, comment="its rounding error"),
-        sa.Column("v", sa.Double(), nullable=False, comment="Σ v, as returned"),
-        sa.Column("v_low", sa.Double(), nullable=False, comment="its rounding error"),
-        sa.Column("m", sa.Double(), nullable=False, comment="Σ m, per unit of weight"),
-        sa.Column("m_low", sa.Double(), nullable=False, comment="its rounding error"),
-        sa.Column("sized", sa.Double(), nullable=False, comment="Σ n·m"),
-        sa.Column("sized_low", sa.Double(), nullable=False, comment="its rounding error"),
-        sa.Column("m2", sa.Double(), nullable=False, comment="Σ n·(m - size-weighted mean)²"),
-        sa.Column("low", sa.Double(), nullable=True, comment="least m"),
-        sa.Column("high", sa.Double(), nullable=True, comment="greatest m"),
-        sa.Column("batch_size", sa.Integer(), nullable=True, comment="nominal: the largest"),
-        sa.Column("last_batch_size", sa.Integer(), nullable=True, comment="of the last batch by position"),
-        sa.Column("last_batch", sa.BigInteger(), nullable=False, comment="its position"),
-        sa.Column("last_rank", sa.Integer(), nullable=False, comment="its rank"),
-        sa.Column("last_step", sa.BigInteger(), nullable=True, comment="greatest optimizer step"),
-        sa.Column("first_time_unix_s", sa.Double(), nullable=True, comment="unix s of its first record"),
-        sa.Column("last_time_unix_s", sa.Double(), nullable=True, comment="unix s of its last record"),
+        *_summary_columns(),
         sa.ForeignKeyConstraint(["run"], ["runs.key"], name="fk_epochs_run_runs", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run", "series", "attempt", "epoch", "pass_no", "rank", name="pk_epochs"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "buckets",
+        sa.Column("run", sa.Integer(), nullable=False),
+        sa.Column("series", sa.Integer(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("width", sa.Integer(), nullable=False, comment="batches: 16, 64, 256, …"),
+        sa.Column("epoch", sa.Integer(), nullable=False, comment="-1: undeclared"),
+        sa.Column("pass_no", sa.Integer(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False, comment="of the bucket: batch ÷ width"),
+        *_summary_columns(),
+        sa.ForeignKeyConstraint(["run"], ["runs.key"], name="fk_buckets_run_runs", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint(
+            "run", "series", "attempt", "width", "epoch", "pass_no", "number", name="pk_buckets"
+        ),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -139,6 +127,13 @@ def upgrade() -> None:
             "run", "series", "attempt", "epoch", "pass_no", "batch", "rank", "call", name="pk_records"
         ),
         sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_records_nonfinite",
+        "records",
+        ["run", "series", "epoch", "pass_no", "batch", "rank"],
+        sqlite_where=sa.text("loss IS NULL OR loss > 1.79e308 OR loss < -1.79e308"),
+        postgresql_where=sa.text("loss IS NULL OR loss > 1.79e308 OR loss < -1.79e308"),
     )
     op.create_table(
         "series",
@@ -183,3 +178,39 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run", "writer", name="pk_writers"),
         sqlite_with_rowid=False,
     )
+
+
+def _summary_columns() -> list[sa.Column[Any]]:
+    return [
+        sa.Column("seen", sa.BigInteger(), nullable=False, comment="records"),
+        sa.Column(
+            "count", sa.BigInteger(), nullable=False, comment="records that are finite with weight > 0"
+        ),
+        sa.Column(
+            "unweighted", sa.BigInteger(), nullable=False, comment="counted records of undeclared meaning"
+        ),
+        sa.Column("nonfinite", sa.BigInteger(), nullable=False, comment="records with NaN or ±Infinity"),
+        sa.Column("empty", sa.BigInteger(), nullable=False, comment="records with weight 0"),
+        sa.Column("items", sa.BigInteger(), nullable=False, comment="Σ batch_size of counted records"),
+        sa.Column("items_seen", sa.BigInteger(), nullable=False, comment="Σ batch_size of all records"),
+        sa.Column("weight", sa.Double(), nullable=False, comment="Σ w"),
+        sa.Column("weight_low", sa.Double(), nullable=False, comment="its rounding error"),
+        sa.Column("weighted", sa.Double(), nullable=False, comment="Σ w·m"),
+        sa.Column("weighted_low", sa.Double(), nullable=False, comment="its rounding error"),
+        sa.Column("v", sa.Double(), nullable=False, comment="Σ v, as returned"),
+        sa.Column("v_low", sa.Double(), nullable=False, comment="its rounding error"),
+        sa.Column("m", sa.Double(), nullable=False, comment="Σ m, per unit of weight"),
+        sa.Column("m_low", sa.Double(), nullable=False, comment="its rounding error"),
+        sa.Column("sized", sa.Double(), nullable=False, comment="Σ n·m"),
+        sa.Column("sized_low", sa.Double(), nullable=False, comment="its rounding error"),
+        sa.Column("m2", sa.Double(), nullable=False, comment="Σ n·(m - size-weighted mean)²"),
+        sa.Column("low", sa.Double(), nullable=True, comment="least m"),
+        sa.Column("high", sa.Double(), nullable=True, comment="greatest m"),
+        sa.Column("batch_size", sa.Integer(), nullable=True, comment="nominal: the largest"),
+        sa.Column("last_batch_size", sa.Integer(), nullable=True, comment="of the last batch by position"),
+        sa.Column("last_batch", sa.BigInteger(), nullable=False, comment="its position"),
+        sa.Column("last_rank", sa.Integer(), nullable=False, comment="its rank"),
+        sa.Column("last_step", sa.BigInteger(), nullable=True, comment="greatest optimizer step"),
+        sa.Column("first_time_unix_s", sa.Double(), nullable=True, comment="unix s of its first record"),
+        sa.Column("last_time_unix_s", sa.Double(), nullable=True, comment="unix s of its last record"),
+    ]
