@@ -50,39 +50,44 @@ def read_delivery(body: dict[str, Any]) -> Delivery:
     for key in body:
         if key not in ENVELOPE_KEYS:
             _refuse(key[:40], f"is not a key of this request; known: {', '.join(sorted(ENVELOPE_KEYS))}")
-    sender = _read_sender(body)
+    sender, state = _read_sender(body), _read_state(body)
     if "records" in body:
         if "series" in body:
             _refuse("series", "beside records: send either rows or columns")
         records = _read_rows(body["records"])
         if sender is None:
-            return Delivery(as_blocks(records))
-        return Delivery(as_blocks(records, range(sender.seq, sender.seq + len(records))), sender)
+            return Delivery(as_blocks(records), state=state)
+        return Delivery(as_blocks(records, range(sender.seq, sender.seq + len(records))), sender, state=state)
     if sender is None:
         _refuse("records", 'is missing; send {"records":[{"epoch":0,"batch":0,"loss":4.5,"batch_size":2}]}')
-    return _read_columns(body.get("series"), sender)
+    return _read_columns(body.get("series"), sender, state)
 
 
 def _read_sender(body: dict[str, Any]) -> Sender | None:
     if "writer" not in body:
-        for key in ("seq", "state", "dropped", "attempt", "rank"):
+        for key in ("seq", "dropped", "attempt", "rank"):
             if key in body:
                 _refuse(key, "needs a writer beside it")
         return None
     try:
         if not isinstance(body["writer"], str) or not wire.RUN_ID.fullmatch(body["writer"]):
             raise RecordError("writer", "must be 1 to 64 of the characters A–Z a–z 0–9 _ -")
-        state = body.get("state")
         return Sender(
             writer=body["writer"],
             seq=wire.check_whole("seq", body.get("seq", 0), wire.MAX_POSITION),
             attempt=wire.check_attempt(body.get("attempt", 0)),
             rank=wire.check_whole("rank", body.get("rank", 0), wire.MAX_SMALL),
-            state=None if state is None else wire.check_choice("state", state, wire.STATES),
             dropped=_read_dropped(body.get("dropped")),
         )
     except RecordError as error:
         _refuse(error.field, error.message)
+
+
+def _read_state(body: dict[str, Any]) -> str | None:
+    state = body.get("state")
+    if state is not None and state not in wire.STATES:
+        _refuse("state", f"must be one of {', '.join(wire.STATES)}")
+    return state
 
 
 def _read_dropped(value: object) -> dict[str, int] | None:
@@ -115,7 +120,7 @@ def _read_rows(rows: object) -> list[Record]:
     return records
 
 
-def _read_columns(series: object, sender: Sender) -> Delivery:
+def _read_columns(series: object, sender: Sender, state: str | None) -> Delivery:
     if not isinstance(series, dict):
         _refuse("series", "is missing; columns go under it by the series' name")
     blocks: list[Block] = []
@@ -137,7 +142,7 @@ def _read_columns(series: object, sender: Sender) -> Delivery:
             _check_count(len(indexes))
     if indexes and (min(indexes) != sender.seq or len(set(indexes)) != len(indexes)):
         _refuse("seq", "must be the smallest index, and no index may come twice")
-    return Delivery(blocks, sender, meanings)
+    return Delivery(blocks, sender, meanings, state)
 
 
 def _read_meaning(columns: Mapping[str, Any]) -> SeriesMeaning:

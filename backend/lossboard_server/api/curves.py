@@ -62,6 +62,8 @@ def get_curves(
 
 def _draw(connection: Connection, runs: list[Any], wanted: Request) -> dict[str, Any]:
     drawings = [RunDrawing(connection, run, wanted) for run in runs]
+    if wanted.x != "epoch" and len(drawings) > 1:
+        wanted.least_width = max(drawing.width() for drawing in drawings)
     facts = [fact for drawing in drawings for fact in drawing.facts()]
     return {
         "curves": [curve for drawing in drawings for curve in drawing.curves()],

@@ -19,6 +19,7 @@ from lossboard_server.domain.curves import (
     draw,
     draw_passes,
 )
+from lossboard_server.domain.pyramid import SMALLEST_WIDTH
 from lossboard_server.domain.summary import Summary, merge_all
 from lossboard_server.domain.views import EPOCH_VIEWS
 from lossboard_server.errors import FieldError, InvalidInput
@@ -46,6 +47,17 @@ class Request:
     points: int = 1000
     first_x: float | None = None
     last_x: float | None = None
+    least_width: int = 1
+    """In batches: a curve of every record beside one of buckets would look the noisier, and be a lie."""
+
+
+@dataclass(slots=True)
+class _Range:
+    """Epochs of a series, their sums, and where training stood before the first of them."""
+
+    before: Standing
+    epochs: list[Epoch] = field(default_factory=list)
+    totals: list[Summary] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -67,12 +79,21 @@ class RunDrawing:
     def curves(self) -> Iterator[dict[str, Any]]:
         """Yield each wanted series of this run as the wire's columns."""
         for series in self.all_series:
-            if not self.wanted.series or series.name in self.wanted.series:
+            if self._is_wanted(series):
                 yield self._epoch_curve(series) if self.wanted.x == "epoch" else self._record_curve(series)
+
+    def width(self) -> int:
+        """Return the bucket width, in batches, that the longest of the wanted training series needs."""
+        widths = [
+            choose_width(self._choose(series).totals, self.wanted.points) or 1
+            for series in self.all_series
+            if series.split == TRAIN and self._is_wanted(series)
+        ]
+        return max(widths, default=1)
 
     def facts(self) -> list[Facts]:
         """Tell what comparing this run's first wanted series needs to know."""
-        chosen = [s for s in self.all_series if not self.wanted.series or s.name in self.wanted.series]
+        chosen = [series for series in self.all_series if self._is_wanted(series)]
         if not chosen:
             return []
         series = chosen[0]
@@ -176,25 +197,32 @@ class RunDrawing:
             self._drawn[series.name] = self._draw_train(series) if is_train else self._draw_passes(series)
         return self._drawn[series.name]
 
+    def _is_wanted(self, series: Series) -> bool:
+        return not self.wanted.series or series.name in self.wanted.series
+
     def _draw_train(self, series: Series) -> Curve:
         self._check_tokens(series)
-        standing = before = Standing()
-        chosen: list[Epoch] = []
-        totals: list[Summary] = []
+        chosen = self._choose(series)
+        if not chosen.epochs:
+            return Curve()
+        return draw(self._bucket(series, chosen.epochs, chosen.totals), self.wanted.x, chosen.before)
+
+    def _choose(self, series: Series) -> "_Range":
+        """Choose the epochs that lie in the range asked for."""
+        standing = Standing()
+        chosen = _Range(standing)
         for epoch in self._read(series):
             total = merge_all(epoch.ranks.values())
             start, standing = standing, standing.after(total, len(epoch.ranks))
             if self._overlaps(start.on(self.wanted.x), standing.on(self.wanted.x)):
-                before = before if chosen else start
-                chosen.append(epoch)
-                totals.append(total)
-        if not chosen:
-            return Curve()
-        return draw(self._bucket(series, chosen, totals), self.wanted.x, before)
+                chosen.before = chosen.before if chosen.epochs else start
+                chosen.epochs.append(epoch)
+                chosen.totals.append(total)
+        return chosen
 
     def _bucket(self, series: Series, epochs: list[Epoch], totals: list[Summary]) -> Iterable[Bucket]:
         """Make the buckets of these epochs that fit the points asked for."""
-        width = choose_width(totals, self.wanted.points)
+        width = choose_width(totals, self.wanted.points, self.wanted.least_width)
         if width is None:
             whole = {
                 (epoch.epoch, epoch.pass_no): Bucket(epoch.epoch, total, len(epoch.ranks))
@@ -203,7 +231,7 @@ class RunDrawing:
             for row in read_extremes(self.connection, series, epochs):
                 whole[row.epoch, row.pass_no].note(row)
             return bucket_epochs(whole.values(), choose_epoch_width(len(epochs), self.wanted.points))
-        if width > 1:
+        if width >= SMALLEST_WIDTH:
             return read_buckets(self.connection, series, epochs, width)
         ranks = {(epoch.epoch, epoch.pass_no): len(epoch.ranks) for epoch in self._read(series)}
         lines = read_lines(self.connection, series, epochs[0].epoch, epochs[-1].epoch)

@@ -62,13 +62,16 @@ class Curve:
     """Time of each point's last record, never decreasing; for placing validation."""
 
 
-def choose_width(epochs: Sequence[Summary], max_points: int) -> int | None:
-    """Return the smallest bucket width that draws these epochs in `max_points`.
+def choose_width(epochs: Sequence[Summary], max_points: int, least: int = 1) -> int | None:
+    """Return the smallest bucket width from `least` on that draws these epochs in `max_points`.
 
     None: there are more epochs than points, and buckets must span epochs.
     """
     for width in WIDTHS if len(epochs) <= max_points else ():
-        if sum(min(epoch.seen, epoch.last_batch // width + 1) for epoch in epochs) <= max_points:
+        if (
+            width >= least
+            and sum(min(epoch.seen, epoch.last_batch // width + 1) for epoch in epochs) <= max_points
+        ):
             return width
     return None
 

@@ -13,8 +13,8 @@ SMALLEST_WIDTH = 16  # batches: below it the records themselves cost as little
 BUCKET_WIDTHS: tuple[int, ...] = tuple(
     SMALLEST_WIDTH * BASE**power for power in range(9)
 )  # to 1,048,576: a billion batches
-WIDTHS = (1, *BUCKET_WIDTHS)
-"""Widths that a curve is drawn at, in batches: the records themselves, then 16, 64, …"""
+WIDTHS = (1, BASE, *BUCKET_WIDTHS)
+"""Widths that a curve is drawn at, in batches: 1 and 4 from the records, then the stored ones."""
 
 
 def climb(level: dict[int, Summary]) -> dict[int, Summary]:

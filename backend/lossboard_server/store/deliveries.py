@@ -59,17 +59,20 @@ class Sender:
     seq: int
     attempt: float
     rank: int
-    state: str | None = None
     dropped: dict[str, int] | None = None
 
 
 @dataclass(slots=True)
 class Delivery:
-    """One request's records, checked; their indexes count only where there is a sender."""
+    """One request's records, checked; their indexes count only where there is a sender.
+
+    `state` is the sender's, or where none is named what somebody says of the whole run.
+    """
 
     blocks: Sequence[Block]
     sender: Sender | None = None
     meanings: dict[str, SeriesMeaning] = field(default_factory=dict)
+    state: str | None = None
 
 
 @dataclass(slots=True)

@@ -14,9 +14,10 @@ from lossboard_server.domain.changes import Change
 from lossboard_server.domain.meaning import Reduction
 from lossboard_server.store.database import insert_tuples
 from lossboard_server.store.deliveries import Delivery, Receipt, Sender
+from lossboard_server.store.progress import LOST_AFTER_S
 from lossboard_server.store.register import find_run, open_attempts, open_series
 from lossboard_server.store.rollup import merge_blocks
-from lossboard_server.store.tables import RecordRow, RunRow, WriterRow
+from lossboard_server.store.tables import SILENT, RecordRow, RunRow, WriterRow
 
 TRAIN_SPLIT = "train/"
 COLUMNS = (
@@ -68,7 +69,7 @@ def store_delivery(connection: Connection, run_id: str, delivery: Delivery) -> t
             [_keyed(block, attempts[block.attempt], *series[block.series]) for block in blocks],
             with_buckets={key for name, (key, _) in series.items() if name.startswith(TRAIN_SPLIT)},
         )
-    state = _tell_state(connection, run, delivery.sender)
+    state = _tell_state(connection, run, delivery.state, now)
     connection.execute(
         _TOUCH_RUN,
         {"of_run": run.key, "stored": len(rows), "now": now, "told": state, "arrived": now if rows else None},
@@ -92,8 +93,8 @@ def _take_new(
         "gaps": gaps + (following - expected) - taken,
         "last_seen_unix_s": now,
     }
-    if sender.state is not None:
-        values["state"] = sender.state
+    if delivery.state is not None:
+        values["state"] = delivery.state
     if sender.dropped is not None:
         values["dropped"] = sender.dropped
     if known:
@@ -101,7 +102,7 @@ def _take_new(
     else:
         attempt = open_attempts(connection, run, {sender.attempt: None})[sender.attempt]
         base = {"run": run, "writer": sender.writer, "rank": sender.rank, "attempt": attempt}
-        connection.execute(insert(WriterRow), {"state": "running", "dropped": {}, **base, **values})
+        connection.execute(insert(WriterRow), {"state": SILENT, "dropped": {}, **base, **values})
     return fresh, sum(map(len, delivery.blocks)) - taken, following
 
 
@@ -113,16 +114,17 @@ def _after(block: Block, expected: int) -> Block | None:
     return block.select(rows) if rows else None
 
 
-def _tell_state(connection: Connection, run: Any, sender: Sender | None) -> str:
-    """The run's state once this request is in: an end holds when no writer of it still runs."""
-    if sender is None or sender.state is None:
+def _tell_state(connection: Connection, run: Any, told: str | None, now: float) -> str:
+    """The run's state once this request is in: an end holds when no writer of it still runs.
+
+    Silent writers are not waited for, a forked child sends records and never an end; nor
+    are lost ones, an attempt that was killed said that it runs and never anything else.
+    """
+    if told is None:
         return str(run.state)
-    if sender.state == "running":
-        return "running"
-    states = connection.execute(select(WriterRow.state).where(WriterRow.run == run.key)).scalars().all()
-    if "running" in states:
-        return "running"
-    return "failed" if "failed" in states else "finished"
+    alive = (WriterRow.run == run.key, WriterRow.last_seen_unix_s >= now - LOST_AFTER_S)
+    states = {told, *connection.execute(select(WriterRow.state).where(*alive)).scalars()}
+    return next(state for state in ("running", "failed", "finished") if state in states)
 
 
 def _fill_times(block: Block, now: float) -> list[float | None]:

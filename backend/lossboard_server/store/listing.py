@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import Connection, func, or_, select
 
 from lossboard_server.errors import RunNotFound
+from lossboard_server.store.progress import LOST_AFTER_S
 from lossboard_server.store.reading import Epoch, Series, read_epochs, read_series, view
 from lossboard_server.store.tables import AttemptRow, EpochRow, RecordRow, RunRow, WriterRow
 
 SPARK_POINTS = 40
-LOST_AFTER_S = 30.0  # three heartbeats of a client
 
 
 @dataclass(slots=True)

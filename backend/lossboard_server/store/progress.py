@@ -5,7 +5,10 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from lossboard_server.store.tables import EpochRow, SeriesRow, WriterRow
+from lossboard import wire
+from lossboard_server.store.tables import SILENT, EpochRow, SeriesRow, WriterRow
+
+LOST_AFTER_S = 30.0  # three heartbeats of a client
 
 
 @dataclass(slots=True)
@@ -32,13 +35,15 @@ def read_progress(connection: Connection, run: Any) -> Progress:
         .group_by(EpochRow.rank)
     )
     newest: dict[int, int] = {row.rank: row.newest for row in connection.execute(query)}
-    writers = connection.execute(
-        select(WriterRow.rank, WriterRow.state).where(WriterRow.run == run.key)
-    ).all()
-    for writer in writers:
-        newest.setdefault(writer.rank, -1)
-    running = {writer.rank for writer in writers if writer.state == "running"}
-    ended = {writer.rank for writer in writers} - running
-    if run.state in ("finished", "failed") and not writers:
-        ended = set(newest)
-    return Progress(newest, ended)
+    query_writers = (
+        select(WriterRow.rank, WriterRow.state)
+        .where(WriterRow.run == run.key, WriterRow.state != SILENT)
+        .order_by(WriterRow.last_seen_unix_s)
+    )
+    # A rank that was started again is as its newest writer says.
+    states = {writer.rank: writer.state for writer in connection.execute(query_writers)}
+    for rank in states:
+        newest.setdefault(rank, -1)
+    if run.state in wire.END_STATES and not states:
+        return Progress(newest, set(newest))
+    return Progress(newest, {rank for rank, state in states.items() if state in wire.END_STATES})

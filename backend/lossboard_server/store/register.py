@@ -6,14 +6,13 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
+from lossboard import wire
 from lossboard_server.domain.blocks import Block
 from lossboard_server.domain.changes import Change
 from lossboard_server.domain.meaning import Reduction
 from lossboard_server.errors import FieldError, InvalidInput, RunNotFound
 from lossboard_server.store.deliveries import AttemptStart, Registered, RunSpec, SeriesMeaning
 from lossboard_server.store.tables import AttemptRow, RunRow, SeriesRow
-
-MAX_SERIES = 500  # of a run: a name made of a changing number is a mistake, and would fill the page
 
 # Made once: a request of ten records spends more on building its queries than on running them.
 _FIND_RUN = select(RunRow.key, RunRow.id, RunRow.name, RunRow.project, RunRow.state, RunRow.version).where(
@@ -35,7 +34,11 @@ def find_run(connection: Connection, run_id: str) -> Any:
 
 
 def register_run(connection: Connection, run_id: str, spec: RunSpec) -> tuple[Registered, list[Change]]:
-    """Make a run, or take up one that is there; the same request twice changes nothing."""
+    """Make a run, or take up one that is there; the same request twice changes nothing.
+
+    A run that has ended runs again only with an attempt that is new: what a dead child
+    left is delivered, or the run is renamed, long after its end.
+    """
     now = time.time()
     known = connection.execute(select(RunRow.key, RunRow.version).where(RunRow.id == run_id)).first()
     told: dict[str, Any] = {
@@ -43,10 +46,10 @@ def register_run(connection: Connection, run_id: str, spec: RunSpec) -> tuple[Re
         for name in ("project", "name", "config", "tags", "environment")
         if (value := getattr(spec, name)) is not None
     }
-    told |= {"state": "running", "last_seen_unix_s": now}
+    told["last_seen_unix_s"] = now
     if known is None:
         base = {"project": "default", "name": run_id, "config": {}, "tags": [], "environment": {}}
-        fixed = {"id": run_id, "created_unix_s": now, "records": 0, "version": 1}
+        fixed = {"id": run_id, "created_unix_s": now, "records": 0, "version": 1, "state": "running"}
         values = {**base, **fixed, **told}
         key = connection.execute(insert(RunRow).values(values).returning(RunRow.key)).scalar_one()
         version = 1
@@ -55,7 +58,11 @@ def register_run(connection: Connection, run_id: str, spec: RunSpec) -> tuple[Re
         connection.execute(update(RunRow).where(RunRow.key == key).values(version=version, **told))
     if spec.series:
         open_series(connection, key, dict(spec.series), ())
-    number = _declare_attempt(connection, key, spec.attempt) if spec.attempt else 1
+    number = 1
+    if spec.attempt:
+        number, is_new = _declare_attempt(connection, key, spec.attempt)
+        if is_new and known is not None:
+            connection.execute(update(RunRow).where(RunRow.key == key).values(state="running"))
     run = find_run(connection, run_id)
     change = Change(run_id, set(spec.series), version, is_about_run=True)
     return Registered(run_id, run.name, run.project, number, known is None), [change]
@@ -85,11 +92,11 @@ def open_series(
             found[name] = (row.key, Reduction(row.reduction))
             continue
         key = len(known) + sum(name not in known for name in found)
-        if key >= MAX_SERIES:
+        if key >= wire.MAX_SERIES:
             message = (
-                f"would be series {key + 1} of its run; at most {MAX_SERIES}. Is a number part of its name?"
+                f"would be series {key + 1}; a run has at most {wire.MAX_SERIES}. Is a number in its name?"
             )
-            raise InvalidInput(f"{name} {message}", [FieldError("series", message)])
+            raise InvalidInput(f"{name} {message}", [FieldError(f"series.{name}", message)])
         values = _series_values(meaning, firsts.get(name))
         connection.execute(insert(SeriesRow).values(run=run, key=key, name=name, **values))
         found[name] = (key, Reduction(values["reduction"]))
@@ -129,7 +136,10 @@ def open_attempts(
     return keys
 
 
-def _declare_attempt(connection: Connection, run: int, attempt: AttemptStart) -> int:
+def _declare_attempt(connection: Connection, run: int, attempt: AttemptStart) -> tuple[int, bool]:
+    """Keep what the client says of an attempt; return its number and whether it was unknown."""
+    where_started = (AttemptRow.run == run, AttemptRow.started_unix_s == attempt.started_unix_s)
+    is_new = connection.execute(select(AttemptRow.key).where(*where_started)).first() is None
     key = open_attempts(connection, run, {attempt.started_unix_s: None})[attempt.started_unix_s]
     values = {
         "is_declared": True,
@@ -140,7 +150,7 @@ def _declare_attempt(connection: Connection, run: int, attempt: AttemptStart) ->
     where = (AttemptRow.run == run, AttemptRow.key == key)
     connection.execute(update(AttemptRow).where(*where).values(values))
     started = connection.execute(select(AttemptRow.started_unix_s).where(AttemptRow.run == run)).scalars()
-    return sum(other <= attempt.started_unix_s for other in started)
+    return sum(other <= attempt.started_unix_s for other in started), is_new
 
 
 def _series_values(meaning: SeriesMeaning | None, first: Block | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+SILENT = "silent"  # a writer that sends records and tells no state
 WithoutRowid = {"sqlite_with_rowid": False}
 
 IS_EXTREME = "loss IS NULL OR loss > 1.79e308 OR loss < -1.79e308"
@@ -122,7 +123,7 @@ class WriterRow(Base):
     attempt: Mapped[int] = mapped_column(comment="key of its attempt")
     next: Mapped[int] = mapped_column(BigInteger, comment="index of the first record not yet taken")
     gaps: Mapped[int] = mapped_column(BigInteger, comment="records it numbered and never sent")
-    state: Mapped[str] = mapped_column(String(16), comment="running, finished or failed")
+    state: Mapped[str] = mapped_column(String(16), comment="running, finished, failed; silent: it never told")
     last_seen_unix_s: Mapped[float] = mapped_column(comment="unix s of its last request")
     dropped: Mapped[dict[str, Any]] = mapped_column(comment="reason to count, as the client told it")
 

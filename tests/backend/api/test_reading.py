@@ -154,6 +154,15 @@ def test_million_to_one_spike_is_on_the_decimated_curve(service: TestClient) -> 
     assert curve["shown"] == len(curve["x"]) <= 100
 
 
+def test_curves_of_one_question_are_thinned_alike(service: TestClient) -> None:
+    post(service, "long", line(3_000))
+    post(service, "short", line(90))
+    long, short = service.get("/api/v1/curves?run=long&run=short&x=batch&points=100").json()["curves"]
+    assert (max(long["count"]), max(short["count"])) == (64, 64)
+    (alone,) = service.get("/api/v1/curves?run=short&x=batch&points=100").json()["curves"]
+    assert max(alone["count"]) == 1
+
+
 def test_zooming_in_ends_at_the_records(service: TestClient) -> None:
     post(service, "r", line(300, epochs=10))
     whole = service.get("/api/v1/curves?run=r&x=batch&points=100").json()["curves"][0]

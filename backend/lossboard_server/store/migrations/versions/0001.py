@@ -171,7 +171,12 @@ def upgrade() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False, comment="key of its attempt"),
         sa.Column("next", sa.BigInteger(), nullable=False, comment="index of the first record not yet taken"),
         sa.Column("gaps", sa.BigInteger(), nullable=False, comment="records it numbered and never sent"),
-        sa.Column("state", sa.String(length=16), nullable=False, comment="running, finished or failed"),
+        sa.Column(
+            "state",
+            sa.String(length=16),
+            nullable=False,
+            comment="running, finished, failed; silent: it never told",
+        ),
         sa.Column("last_seen_unix_s", sa.Double(), nullable=False, comment="unix s of its last request"),
         sa.Column("dropped", sa.JSON(), nullable=False, comment="reason to count, as the client told it"),
         sa.ForeignKeyConstraint(["run"], ["runs.key"], name="fk_writers_run_runs", ondelete="CASCADE"),
