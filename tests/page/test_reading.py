@@ -76,11 +76,15 @@ def test_raw_sum_of_different_batch_sizes_is_explained_and_per_item_offered(
     assert "view=per_item" in page.url
 
 
-def test_runs_of_one_batch_size_bring_no_notice(filled: Any, open_page: OpenPage) -> None:
+def test_runs_of_one_batch_size_bring_no_notice_but_of_their_short_validation(
+    filled: Any, open_page: OpenPage
+) -> None:
     filled.make_training("one", 20)
     filled.make_training("two", 20)
     page = open_page("/?run=one&run=two&view=raw_sum")
-    wait_for_chart(page, "epochs-chart")
+    expect(page.locator(".notice")).to_have_count(1)
+    expect(page.locator(".notice")).to_contain_text("run one 10 in train and 1 in val")
+    page.get_by_role("radio", name="Batch mean").check()
     expect(page.locator(".notice")).to_have_count(0)
 
 

@@ -101,6 +101,7 @@ class RunDrawing:
         complete = [epoch for epoch in epochs if self.ranks.is_complete(epoch.epoch)]
         newest = view(self.connection, series, (complete or epochs)[-1]) if epochs else None
         merged = newest.merged if newest else Summary()
+        other = next((s for s in chosen if s.split != series.split and self._read(s)), None)
         return [
             Facts(
                 run=self.run.id,
@@ -112,6 +113,10 @@ class RunDrawing:
                 batch_size=merged.batch_size,
                 batches=newest.global_batches if newest and complete else None,
                 items=merged.items_seen if complete else None,
+                other_split=other.split if other else "",
+                other_batches=sum(rank.seen for rank in self._read(other)[-1].ranks.values())
+                if other
+                else None,
                 is_declared=all(epoch.is_declared for epoch in epochs),
                 weight_differs=bool(merged.items)
                 and abs(merged.weight[0] - merged.items) > 1e-9 * merged.items,

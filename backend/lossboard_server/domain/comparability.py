@@ -23,6 +23,9 @@ class Facts:
     batches: int | None = None
     """Batches of its newest complete epoch, else of its newest."""
     items: int | None = None
+    other_split: str = ""
+    other_batches: int | None = None
+    """Another split that is drawn beside it, and the batches of its newest epoch."""
     is_declared: bool = True
     weight_differs: bool = False
     """Σ weight ≠ Σ batch_size: the normalized sum is not a total of items."""
@@ -46,7 +49,7 @@ class Warning:  # noqa: A001 (the word on the wire)
 def compare(facts: Sequence[Facts]) -> list[Warning]:
     """List the reasons why these curves, one of each run, can't be laid over each other."""
     found = [
-        _batch_sizes(facts),
+        _batch_sizes(facts) or _splits(facts),
         _items(facts),
         _reductions(facts),
         _units(facts),
@@ -72,6 +75,21 @@ def _batch_sizes(facts: Sequence[Facts]) -> Warning | None:
         f"{_each(known)}{ratio}. Per item divides that out."
     )
     return _warn("batch-size-differs", ["raw_sum"], known, message, view="per_item")
+
+
+def _splits(facts: Sequence[Facts]) -> Warning | None:
+    uneven = [f for f in facts if f.batches and f.other_batches and f.batches != f.other_batches]
+    if not uneven:
+        return None
+    said = "; ".join(
+        f"{f.name} {f.batches:,} in {f.series.split('/')[0]} and {f.other_batches:,} in {f.other_split}"
+        for f in uneven
+    )
+    message = (
+        f"Raw sum adds one value for each batch, and the splits have different numbers of batches ({said}): "
+        "their curves can't be compared with each other here. Per item divides that out."
+    )
+    return _warn("splits-differ", ["raw_sum"], uneven, message, view="per_item")
 
 
 def _items(facts: Sequence[Facts]) -> Warning | None:

@@ -25,6 +25,13 @@ def test_batch_sizes_are_told_with_their_numbers_and_the_way_out() -> None:
     assert warning.suggest == {"view": "per_item"}
 
 
+def test_splits_of_one_run_are_told_apart_in_raw_sum() -> None:
+    (warning,) = compare([replace(TEN, other_split="val", other_batches=4)])
+    assert (warning.code, warning.views) == ("splits-differ", ["raw_sum"])
+    assert "144 in train and 4 in val" in warning.message
+    assert codes(replace(TEN, other_split="val", other_batches=4), TWENTY) == ["batch-size-differs"]
+
+
 def test_summed_losses_of_other_batch_sizes_compare_in_raw_sum() -> None:
     assert codes(replace(TEN, reduction="sum"), replace(TWENTY, reduction="sum")) == []
 
