@@ -63,6 +63,7 @@ class Delivery:
         self._head: dict[str, Any] = {"writer": source.writer, "attempt": attempt, "rank": rank}
         self._describe = describe
         self._window: list[Indexed] = []  # read, not yet acknowledged
+        self._was_full = False  # the last read of the journal left some of it
         self._limit = MAX_REQUEST_RECORDS
         self._series_put = -1  # how many series the service knows; −1 before the run is put
 
@@ -92,7 +93,7 @@ class Delivery:
         self._series_put = known
 
     def send_some(self, transport: Transport, faults: Faults) -> bool:
-        """Send up to one request; return whether there may be more to send at once."""
+        """Send up to one request; return whether there was anything to send."""
         self.put_run(transport, faults)
         if not self._window:
             self._read_window(faults)
@@ -120,6 +121,15 @@ class Delivery:
         if answer.status >= 300:
             raise Refused(answer)
 
+    @property
+    def has_backlog(self) -> bool:
+        """Whether more is known to wait; else the next look comes in its time, with what came meanwhile.
+
+        Asking again at once posted 290 times a second beside a loop that logs every 2 ms,
+        and cost it a quarter of its speed.
+        """
+        return bool(self._window) or self._was_full
+
     def unsent(self) -> int:
         """Return how many records were read and not yet committed."""
         return len(self._window)
@@ -135,6 +145,7 @@ class Delivery:
             if len(records) < SLICE_RECORDS:
                 break
             time.sleep(self.rest_s)
+        self._was_full = len(self._window) >= MAX_REQUEST_RECORDS
         damaged = sum(record is None for _, record in self._window)
         if damaged:
             faults.count("damaged", damaged)

@@ -128,7 +128,8 @@ class Sender:
         transport = self._transport or self._connect()
         self._delivery.put_run(transport, self._faults)
         self._tell_address(transport)
-        if self._delivery.send_some(transport, self._faults):
+        has_sent = self._delivery.send_some(transport, self._faults)
+        if has_sent and (is_ending or self._delivery.has_backlog):
             return 0.0
         if is_ending:
             has_time = time.monotonic() < self._at_end_until
