@@ -15,7 +15,7 @@ import { formatAge, formatCount, formatLoss, unitOf } from "./format.js";
  * @prop {(run: Run) => void} tick  only what time changes
  */
 
-const SPARK = { width: 48, height: 20 };
+const SPARK = { width: 40, height: 20 };
 
 /**
  * Make a row. Its box puts the run on the charts or takes it off; the rest of it shows only this run.
@@ -45,7 +45,7 @@ export function createRow(id, look, { onToggle, onOnly }) {
 
   /** @param {Run} run */
   function tick(run) {
-    setText(age, run.last_record_age_s === null ? "no records" : `${formatAge(ageOf(run))} ago`);
+    setText(age, run.last_record_age_s === null ? "no records" : formatAge(ageOf(run)));
     setAttribute(age, "title", run.last_record_age_s === null ? null : "since the last record");
   }
 
