@@ -35,8 +35,8 @@ def write_page(name: str, epochs: Sequence[dict[str, Any]], records: Sequence[di
         margin={"l": 64, "r": 24, "t": 96, "b": 64},
         updatemenus=[_switch(epochs)],
     )
-    figure.update_xaxes(title_text="epoch", row=1, col=1)
-    figure.update_xaxes(title_text="batches seen", row=2, col=1)
+    figure.update_xaxes(title_text="Epoch", row=1, col=1)
+    figure.update_xaxes(title_text="Batches seen in training", row=2, col=1)
     figure.update_yaxes(title_text=_label(FIRST_VIEW, epochs), row=1, col=1)
     figure.update_yaxes(title_text=LABELS["batch"], row=2, col=1)
     return str(figure.to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False}))
@@ -95,7 +95,8 @@ def _record_lines(graph_objects: Any, curve: dict[str, Any], number: int) -> lis
             **shared,
         )
     ]
-    if any(count > 1 for count in curve["count"]):
+    # A whole validation pass stands at one x; a band between two of them would show what nobody measured.
+    if curve["series"].startswith("train/") and any(count > 1 for count in curve["count"]):
         edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
         band = {"fill": "tonexty", "fillcolor": f"rgba{(*_rgb(colour), 0.18)}"}
         lines = [

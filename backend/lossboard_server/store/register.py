@@ -29,7 +29,10 @@ def find_run(connection: Connection, run_id: str) -> Any:
     """
     run = connection.execute(_FIND_RUN, {"run_id": run_id}).first()
     if run is None:
-        raise RunNotFound(f"There is no run {run_id}. Make it first: PUT /api/v1/runs/{run_id} with {{}}.")
+        raise RunNotFound(
+            f"There is no run {run_id}. `lossboard runs` lists those there are; "
+            f"PUT /api/v1/runs/{run_id} with {{}} makes it."
+        )
     return run
 
 
