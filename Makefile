@@ -76,14 +76,14 @@ clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find backend client tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# What follows makes .venv. Stamp files inside it make a second call instant; --clear mends a half-made one.
+# What follows makes .venv. Stamp files inside it make a second call instant.
 
 $(VENV)/.made:
 	@python=; for p in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python); do \
 	  if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$p; break; fi; done; \
 	if [ -z "$$python" ]; then echo 'Python 3.11 or later is needed: make PYTHON=/path/to/python3' >&2; exit 1; fi; \
 	echo "Making $(VENV) with $$($$python --version) …"; \
-	$$python -m venv --clear $(VENV)
+	$$python -m venv $(VENV)
 	@touch $@
 
 # The install is editable, so that demo and test share one .venv and new code needs no new install.

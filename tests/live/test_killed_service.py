@@ -12,20 +12,23 @@ from processes import Service, poll, start_script
 pytestmark = pytest.mark.live
 
 TRAINING = Path(__file__).with_name("training.py")
-EPOCHS = 12
-TRAINING_TIMEOUT_S = 120.0
+EPOCHS_A_KILL = 6  # some 3 s: the training outlives every kill and start
+TRAINING_TIMEOUT_S = 240.0
+SHORT = 2  # kills in `make test`
+WHOLE = 25  # kills in `make soak`
 
 Key = tuple[str, int, int, float, int]
 
 
+@pytest.mark.parametrize("kills", [SHORT, pytest.param(WHOLE, marks=pytest.mark.soak)])
 def test_every_record_is_there_once_after_the_service_was_killed_in_mid_training(
-    service: Service, tmp_path: Path
+    service: Service, tmp_path: Path, kills: int
 ) -> None:
     own = tmp_path / "own.jsonl"
-    arguments = [str(own), "--epochs", str(EPOCHS), "--step-s", "0.003"]
+    arguments = [str(own), "--epochs", str(EPOCHS_A_KILL * kills), "--step-s", "0.003"]
     training = start_script(TRAINING, service.folder, *arguments, environment={"LOSSBOARD_RUN_ID": "killed"})
     try:
-        for _ in range(2):
+        for _ in range(kills):
             wait_for_records(service, more=150)
             service.kill()
             lines = count_lines(own)
