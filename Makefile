@@ -97,8 +97,8 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 define install
 	if [ "$$(uname -s)" = Linux ] && [ -z '$(TORCH_INDEX)' ] && ! command -v nvidia-smi >/dev/null \
 	    && ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
-	  echo 'No NVIDIA GPU seen. The torch that pip takes by default on Linux may bring CUDA libraries: some 3 GB to'; \
-	  echo 'download, 7 GB on disk. The CPU build is about 0.2 GB:'; \
+	  echo 'No NVIDIA GPU seen. The torch that pip takes by default on Linux may bring CUDA libraries:'; \
+	  echo 'several GB. The CPU build is a download of 0.19 GB and takes 0.75 GB on disk:'; \
 	  echo '    make $(or $(MAKECMDGOALS),demo) TORCH_INDEX=https://download.pytorch.org/whl/cpu'; \
 	  if [ -t 1 ]; then echo 'Going on with the default in 10 s; Ctrl-C stops.'; sleep 10; fi; \
 	fi; \
