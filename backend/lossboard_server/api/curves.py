@@ -20,7 +20,6 @@ router = APIRouter(prefix=wire.API_PREFIX, tags=["views"])
 
 Axis = Literal["epoch", "batch", "items", "tokens", "step", "time"]
 View = Literal["raw_sum", "normalized_sum", "batch_mean", "per_item", "size_weighted", "batch", "running"]
-Names = Annotated[str, Query(max_length=wire.MAX_SERIES_NAME)]
 MAX_RUNS = 50
 
 

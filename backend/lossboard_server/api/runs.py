@@ -122,8 +122,13 @@ def _read_spec(body: dict[str, Any]) -> RunSpec:
         tags=read.tags,
         environment=read.environment,
         series={name: _read_meaning(name, series) for name, series in (read.series or {}).items()},
-        attempt=None if read.attempt is None else AttemptStart(**read.attempt.model_dump(exclude={"rank"})),
+        attempt=None if read.attempt is None else _read_attempt(read.attempt),
     )
+
+
+def _read_attempt(attempt: _Attempt) -> AttemptStart:
+    # A rank is its writer's, and a start position says by itself that a run was resumed.
+    return AttemptStart(**attempt.model_dump(exclude={"rank", "resumed"}))
 
 
 def _read_meaning(name: str, series: _Series) -> SeriesMeaning:

@@ -10,8 +10,6 @@ from lossboard_server.domain.meaning import Reduction
 from lossboard_server.domain.summary import Summary, merge_all
 
 EPOCH_VIEWS = ("raw_sum", "normalized_sum", "batch_mean", "per_item", "size_weighted")
-RECORD_VIEWS = ("batch", "running")
-VIEWS = (*EPOCH_VIEWS, *RECORD_VIEWS)
 
 LABELS = {
     "raw_sum": "Raw sum",

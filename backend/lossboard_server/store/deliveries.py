@@ -23,7 +23,6 @@ class AttemptStart:
     started_unix_s: float
     start_epoch: int | None = None
     start_batch: int = 0
-    resumed: bool = False
     world_size: int = 1
 
 
