@@ -133,7 +133,7 @@ def _describe(connection: Connection, row: Any, now: float) -> dict[str, Any]:
 
 
 def _describe_series(connection: Connection, series: Series) -> dict[str, Any]:
-    epochs = read_epochs(connection, series, newest=SPARK_POINTS)
+    epochs = read_epochs(connection, series, at_most=SPARK_POINTS)
     if not epochs:
         return {"weight_unit": series.weight_unit}
     spark = [_level(connection, series, epoch) for epoch in epochs][-SPARK_POINTS:]

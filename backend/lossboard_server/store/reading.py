@@ -95,22 +95,21 @@ def read_series(connection: Connection, run: int) -> list[Series]:
     return sorted(found, key=lambda series: series.split != TRAIN)
 
 
-def read_epochs(connection: Connection, series: Series, *, newest: int | None = None) -> list[Epoch]:
-    """Return the visible epochs of a series in order; `newest` limits them to the last few.
+def read_epochs(connection: Connection, series: Series, *, at_most: int | None = None) -> list[Epoch]:
+    """Return the visible epochs of a series in order; `at_most` takes some, spread over all, with the last.
 
     Epochs that an attempt cuts in two are computed anew from their rows.
     """
     query = select(*EPOCHS.columns).where(_epoch.run == series.run, _epoch.series == series.key)
-    if newest is not None:
-        epochs = select(_epoch.epoch).where(_epoch.run == series.run, _epoch.series == series.key).distinct()
-        query = query.where(_epoch.epoch.in_(epochs.order_by(_epoch.epoch.desc()).limit(newest)))
+    if at_most is not None:
+        query = query.where(_epoch.epoch.in_(_spread_epochs(connection, series, at_most)))
     found: dict[tuple[int, int], Epoch] = {}
     query = query.order_by(_epoch.epoch, _epoch.pass_no, _epoch.rank).execution_options(yield_per=1_000)
     for row in connection.execute(query):
         _, attempt, epoch_no, pass_no, rank, code = row[:6]
         place = (epoch_no, pass_no)
         cut = series.cuts.get(attempt)
-        if cut is not None and (epoch_no > cut[0] or (epoch_no == cut[0] and _ends_at(series, cut))):
+        if _is_hidden(series, attempt, epoch_no):
             continue
         reduction = Reduction(code)
         stored = summary = read_summary(row)
@@ -127,6 +126,19 @@ def read_epochs(connection: Connection, series: Series, *, newest: int | None = 
         epoch.ranks[rank] = summary if known is None else merge(known, summary)
         epoch.parts.append(Part(attempt, stored.last_batch, summary))
     return [found[place] for place in sorted(found)]
+
+
+def _is_hidden(series: Series, attempt: int, epoch: int) -> bool:
+    cut = series.cuts.get(attempt)
+    return cut is not None and (epoch > cut[0] or (epoch == cut[0] and _ends_at(series, cut)))
+
+
+def _spread_epochs(connection: Connection, series: Series, at_most: int) -> list[int]:
+    query = select(_epoch.attempt, _epoch.epoch).where(_epoch.run == series.run, _epoch.series == series.key)
+    found = connection.execute(query.distinct())
+    visible = sorted({row.epoch for row in found if not _is_hidden(series, row.attempt, row.epoch)})
+    step = -(-len(visible) // at_most) or 1
+    return visible[::-1][::step]
 
 
 def view(connection: Connection, series: Series, epoch: Epoch) -> EpochViews:

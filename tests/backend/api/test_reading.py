@@ -106,9 +106,17 @@ def test_runs_are_listed_newest_first_with_search_and_paging(service: TestClient
 
 
 def test_listed_run_tells_its_batch_size_level_and_spark(service: TestClient) -> None:
-    post(service, "r", line(3, epochs=50))
+    post(service, "r", [row | {"loss": 1.0 + row["epoch"]} for row in line(3, epochs=50)])
     (run,) = service.get("/api/v1/runs").json()["runs"]
-    assert (run["batch_size"], run["epoch"], run["per_item"], len(run["spark"])) == (4, 49, 1.0, 40)
+    assert (run["batch_size"], run["epoch"], run["per_item"]) == (4, 49, 50.0)
+    assert run["spark"] == [float(level) for level in range(2, 51, 2)], "the whole run, not its tail"
+
+
+def test_listed_level_of_a_resumed_run_is_that_of_what_is_visible(service: TestClient) -> None:
+    post(service, "r", line(1, epochs=100))
+    post(service, "r", [row | {"attempt": 1, "loss": 7.0} for row in line(1, epochs=2)])
+    (run,) = service.get("/api/v1/runs").json()["runs"]
+    assert (run["epoch"], run["per_item"], run["spark"]) == (1, 7.0, [7.0, 7.0])
 
 
 def test_epoch_is_complete_when_a_later_one_has_begun_or_the_run_has_ended(service: TestClient) -> None:
