@@ -38,6 +38,7 @@ class Source(Protocol):
 
     writer: str
     series: list[Series]
+    traits: dict[str, dict[str, Any]]
 
     def read(self, limit: int) -> list[Indexed]:
         """Return the next records, [] when there are none now."""
@@ -65,14 +66,14 @@ class Delivery:
         self._window: list[Indexed] = []  # read, not yet acknowledged
         self._was_full = False  # the last read of the journal left some of it
         self._limit = MAX_REQUEST_RECORDS
-        self._series_put = -1  # how many series the service knows; −1 before the run is put
+        self._known: tuple[int, dict[str, dict[str, Any]]] | None = None  # series and traits as last put
 
     def put_run(self, transport: Transport, faults: Faults) -> None:
-        """Make the run known, again whenever a series was declared since."""
-        known = len(self._source.series)
-        if known == self._series_put:
+        """Make the run known, again whenever a series was declared or more is known of one."""
+        known = len(self._source.series), self._source.traits
+        if self._known is not None and known[0] == self._known[0] and known[1] is self._known[1]:
             return
-        body = self._describe() | {"series": {s.name: _meaning(s) for s in self._source.series[:known]}}
+        body = self._describe() | {"series": self._meanings(*known)}
         path = f"{wire.API_PREFIX}/runs/{self._run}"
         answer = transport.request("PUT", path, encode(body))
         if answer.status in _BAD_ROWS:
@@ -90,7 +91,7 @@ class Delivery:
         url = answer.body.get("url")
         is_path = isinstance(url, str) and url.startswith("/") and url.isprintable()
         self.run_path = url if is_path else f"/?run={self._run}"
-        self._series_put = known
+        self._known = known
 
     def send_some(self, transport: Transport, faults: Faults) -> bool:
         """Send up to one request; return whether there was anything to send."""
@@ -136,7 +137,13 @@ class Delivery:
 
     def forget_service(self) -> None:
         """Put the run again before the next request: the service may be another one."""
-        self._series_put = -1
+        self._known = None
+
+    def _meanings(self, count: int, traits: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        meanings = {series.name: _meaning(series) for series in self._source.series[:count]}
+        for name in meanings.keys() & traits.keys():
+            meanings[name]["traits"] = traits[name]
+        return meanings
 
     def _read_window(self, faults: Faults) -> None:
         while len(self._window) < MAX_REQUEST_RECORDS:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lossboard.faults import guard
+from lossboard.logged import next_call
 
 if TYPE_CHECKING:
     from lossboard.weights import Weight
@@ -106,5 +107,5 @@ def _move(part: Any, model: Any) -> Any:
 def _record(run: Any, result: float, weight: "Weight") -> None:
     with guard(run):
         number = run._series_number("eval/loss", "mean", weight.unit, weight.source)
-        epoch, batch = run._next_call("eval/loss")
+        epoch, batch = next_call(run, "eval/loss")
         run._append(number, epoch, batch, result, weight.items, weight.weight, call=None)

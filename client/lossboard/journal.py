@@ -61,6 +61,7 @@ class Journal:
         self.folder: Path | None = root / "journal" / self.writer
         self.manifest = {"format": FORMAT, "writer": self.writer, **manifest}
         self.series: list[Series] = []
+        self.traits: dict[str, dict[str, Any]] = {}  # by series name; replaced, never changed in place
         self._faults = faults
         self._online = online
         self._max_segments = max_segments
@@ -120,15 +121,15 @@ class Journal:
             number = len(self.series)
             entry = {"number": number, "series": series.name, **series._asdict()}
             del entry["name"]
-            line = json.dumps(entry).encode() + b"\n"
-            if self._ring is None:
-                try:
-                    if _write(self._series_fd, line) != len(line):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                except OSError as error:
-                    self._start_ring(error)
+            self._write_entry(entry)
             self.series.append(series)
             return number
+
+    def tell(self, name: str, traits: dict[str, Any]) -> None:
+        """Note what else is known of a series' loss (`wire.TRAITS`)."""
+        with self._lock:
+            self._write_entry({"series": name, "traits": traits})
+            self.traits = self.traits | {name: self.traits.get(name, {}) | traits}
 
     def read(self, limit: int) -> list[Indexed]:
         """Return the next records in order; those that a bound dropped are counted here, exactly."""
@@ -193,6 +194,15 @@ class Journal:
             if fd >= 0:
                 os.close(fd)
         self._fd = self._series_fd = self._lock_fd = -1
+
+    def _write_entry(self, entry: dict[str, Any]) -> None:
+        line = json.dumps(entry).encode() + b"\n"
+        if self._ring is None:
+            try:
+                if _write(self._series_fd, line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError as error:
+                self._start_ring(error)
 
     def _open(self, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -110,16 +110,29 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def read_series(folder: Path) -> list[Series]:
     """Return the series by number; a torn last line was never used by a record."""
     found: list[Series] = []
+    for entry in _read_entries(folder):
+        if "reduction" in entry:
+            found.append(
+                Series(entry["series"], entry["reduction"], entry["weight_unit"], entry["weight_source"])
+            )
+    return found
+
+
+def read_traits(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what was told of each series' loss, by the series' name; the newest word counts."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in _read_entries(folder):
+        if "traits" in entry:
+            found[entry["series"]] = found.get(entry["series"], {}) | entry["traits"]
+    return found
+
+
+def _read_entries(folder: Path) -> list[dict[str, Any]]:
     try:
         lines = (folder / "series.jsonl").read_bytes().split(b"\n")
     except FileNotFoundError:
-        return found
-    for line in lines[:-1]:  # what stands behind the last newline is torn
-        entry = json.loads(line)
-        found.append(
-            Series(entry["series"], entry["reduction"], entry["weight_unit"], entry["weight_source"])
-        )
-    return found
+        return []
+    return [json.loads(line) for line in lines[:-1]]  # what stands behind the last newline is torn
 
 
 def read_acked(folder: Path) -> int:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from lossboard import wire
 from lossboard.faults import Faults, guard
-from lossboard.position import UNDECLARED, Position
-from lossboard.scalars import read_scalar
+from lossboard.logged import log_batch, log_values
+from lossboard.position import Position
 from lossboard.slots import NAN, Stored, pack, pack_plain
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Run:
         self._has_records = False
         self._on_finish_callbacks: list[Callable[[], None]] = []
         self._numbers: dict[tuple[str, str, str, str], int] = {}
+        self._traits: dict[str, dict[str, Any]] = {}
         self._plain_numbers: dict[tuple[str, str, str], int] = {}  # what the fast path of `log` knows
         self._calls: dict[str, tuple[int, int]] = {}  # log(dict): name → epoch, records in it
         self._open_writer = open_writer
@@ -133,9 +134,9 @@ class Run:
                     self._write_slot(slot)
                     return
             if isinstance(epoch, Mapping):
-                self._log_values(epoch)
+                log_values(self, epoch)
             else:
-                self._log_checked(epoch, batch, loss, batch_size, series, split, reduction, weight)
+                log_batch(self, epoch, batch, loss, batch_size, series, split, reduction, weight)
         except wire.RecordError as error:
             self._refuse(error)
         except Exception:
@@ -181,42 +182,6 @@ class Run:
     def __repr__(self) -> str:
         return f"<lossboard.Run {self._name} ({self._id}){'' if self._is_open else ', finished'}>"
 
-    def _log_checked(self, *given: Any) -> None:
-        epoch, batch, loss, size, series, split, reduction, weight = given
-        loss = wire.check_loss(read_scalar("loss", loss))
-        size = wire.check_optional("batch_size", read_scalar("batch_size", size), wire.MAX_SMALL)
-        weight = wire.check_weight(read_scalar("weight", weight))
-        epoch = wire.check_epoch(read_scalar("epoch", epoch))
-        batch = wire.check_whole("batch", read_scalar("batch", batch), wire.MAX_POSITION)
-        wire.check_choice("reduction", reduction, wire.REDUCTIONS)
-        wire.check_together(loss, size, reduction, None)
-        name = wire.series_name(series, None if isinstance(series, str) and "/" in series else split)
-        source = "assumed" if weight is None else "declared"
-        number = self._series_number(name, reduction, "items", source)
-        epoch = UNDECLARED if epoch is None else epoch
-        self._append(number, epoch, batch, loss, size, weight, call=None)
-        if weight is None and self._writer is not None and self._is_open:
-            self._plain_numbers[series, split, reduction] = number
-
-    def _log_values(self, values: Mapping[Any, Any]) -> None:
-        for key, value in values.items():
-            try:
-                name = wire.series_name(key)
-                loss = wire.check_loss(read_scalar(name, value))
-                number = self._series_number(name, "unknown", "items", "unknown")
-                self._append(number, *self._next_call(name), loss, None, None, call=None)
-            except wire.RecordError as error:
-                field = "run" if error.field == "run" else str(key)[:40]  # a full run is told of once
-                self._refuse(wire.RecordError(field, error.message))
-
-    def _next_call(self, name: str) -> tuple[int, int]:
-        """Return the current epoch and how many records without a batch of their own it has had."""
-        epoch = self._position.epoch
-        last, count = self._calls.get(name, (epoch, 0))
-        count = count if last == epoch else 0
-        self._calls[name] = epoch, count + 1
-        return epoch, count
-
     def _series_number(self, name: str, reduction: str, weight_unit: str, weight_source: str) -> int:
         meaning = (name, reduction, weight_unit, weight_source)
         number = self._numbers.get(meaning)
@@ -229,6 +194,16 @@ class Run:
                 number = self._writer.declare(meaning)
             self._numbers[meaning] = number
         return number
+
+    def _tell_traits(self, name: str, **traits: Any) -> None:
+        """Note what else is known of a series' loss, `wire.TRAITS`; what is None is left as it was."""
+        told = self._traits.setdefault(name, {})
+        news = {key: value for key, value in traits.items() if value is not None and told.get(key) != value}
+        if news:
+            told.update(wire.check_traits(news))
+            self._check_process()
+            if self._writer is not None and self._is_open:
+                self._writer.tell(name, news)
 
     def _append(
         self,
@@ -272,6 +247,8 @@ class Run:
     def _attach(self, writer: "Writer") -> None:
         for meaning in sorted(self._numbers, key=self._numbers.__getitem__):  # a child: as in the parent
             writer.declare(meaning)
+        for name, traits in self._traits.items():
+            writer.tell(name, traits)
         self._writer = writer
         self._write_slot = writer.append  # bound here, since `log` counts its lookups
 

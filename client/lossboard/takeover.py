@@ -20,6 +20,7 @@ from lossboard.reading import (
     read_acked,
     read_manifest,
     read_series,
+    read_traits,
     remove_folder,
     write_acked,
 )
@@ -38,6 +39,7 @@ class DeadJournal:
         self.manifest = manifest
         self.writer = str(manifest["writer"])
         self.series: list[Series] = read_series(folder)
+        self.traits = read_traits(folder)
         self._lock_fd = lock_fd
         self._expected = read_acked(folder)
         self._reader = Reader(folder, self._expected)

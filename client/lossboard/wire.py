@@ -15,6 +15,8 @@ API_PREFIX: Final = "/api/v1"
 REDUCTIONS: Final = ("mean", "sum", "sum_over_window", "unknown")
 WEIGHT_UNITS: Final = ("items", "elements", "tokens", "class_weight")
 WEIGHT_SOURCES: Final = ("exact", "probed", "declared", "assumed", "unknown")
+FINDINGS: Final = tuple("mean mean_weighted sum non_linear batch_coupled constant not_probed".split())
+DTYPES: Final = ("float64", "float32", "bfloat16", "float16")
 END_STATES: Final = ("finished", "failed")
 STATES: Final = ("running", *END_STATES)
 
@@ -22,6 +24,7 @@ MAX_POSITION: Final = 2**53 - 1  # batch, step, index: the integers that JavaScr
 MAX_SMALL: Final = 2**31 - 1  # epoch, batch_size, pass_no, call, rank: a 4-byte column
 MAX_SERIES_NAME: Final = 200  # characters; the page shows about 30
 MAX_SERIES: Final = 500  # of a run: a name made of a changing number is a mistake, and would fill the page
+MAX_TRAIT: Final = 300  # characters: one sentence
 MAX_TIME_UNIX_S: Final = 1e11  # the year 5138; a larger time was given in milliseconds
 
 RUN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -35,6 +38,11 @@ ROW_KEYS: Final = frozenset(
 )
 COLUMN_KEYS: Final = (
     "epoch batch loss batch_size weight divisor window_items step time pass_no call index".split()
+)
+
+# What else may be said of a series' loss; see `check_traits`.
+TRAITS: Final = frozenset(
+    "finding dtype dataset_items divided_by broadcast parts parts_gap from_running".split()
 )
 
 
@@ -219,6 +227,41 @@ def check_choice(field: str, value: object, choices: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise RecordError(field, f"is {_shown(value)}; it must be one of {_listed(choices)}")
     return value
+
+
+def check_traits(traits: object) -> dict[str, Any]:
+    """Return what else is known of a series' loss, checked; None takes an entry back.
+
+    Raises: RecordError naming the entry.
+    """
+    if not isinstance(traits, Mapping):
+        raise RecordError("traits", "must be an object")
+    return {key: _check_trait(key, value) for key, value in traits.items()}
+
+
+def _check_trait(key: object, value: Any) -> Any:
+    field = f"traits.{str(key)[:40]}"
+    if key not in TRAITS:
+        raise RecordError(field, f"is not known; known: {_listed(TRAITS)}")
+    if value is None:
+        return None
+    if key in ("finding", "dtype"):
+        return check_choice(field, value, FINDINGS if key == "finding" else DTYPES)
+    if key == "dataset_items":
+        return check_whole(field, value, MAX_POSITION)
+    if key == "from_running":
+        if type(value) is not bool:
+            raise RecordError(field, "must be true or false")
+        return value
+    if key == "broadcast":
+        if not isinstance(value, str) or len(value) > MAX_TRAIT:
+            raise RecordError(field, f"must be text of at most {MAX_TRAIT} characters")
+        return value
+    if key == "parts":
+        if not isinstance(value, Mapping) or len(value) > MAX_SERIES:
+            raise RecordError(field, "must be an object of series names and factors")
+        return {check_series_name(name): _number(field, factor, "a number") for name, factor in value.items()}
+    return check_positive(field, value)
 
 
 def encode_number(value: float | None) -> float | str | None:

@@ -80,6 +80,10 @@ class Writer:
         """Give a series its number."""
         return self._journal.declare(Series(*meaning))
 
+    def tell(self, name: str, traits: dict[str, Any]) -> None:
+        """Note what else is known of a series' loss."""
+        self._journal.tell(name, traits)
+
     def url(self) -> str | None:
         """Return the page's address as far as files tell; nothing is sent for it."""
         if self._sender is None:

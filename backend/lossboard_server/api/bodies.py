@@ -18,7 +18,7 @@ MAX_BODY_BYTES = 16 * 2**20
 MAX_RECORDS = 50_000  # in one request; our client sends up to 5,000
 MAX_ERRORS = 20  # told of one request; its caller mends these first
 ENVELOPE_KEYS = frozenset("writer seq attempt rank series records state dropped".split())
-SERIES_KEYS = frozenset({"reduction", "weight_unit", "weight_source", *wire.COLUMN_KEYS})
+SERIES_KEYS = frozenset({"reduction", "weight_unit", "weight_source", "traits", *wire.COLUMN_KEYS})
 
 
 async def read_json(request: Request) -> dict[str, Any]:
@@ -159,7 +159,8 @@ def _read_meaning(columns: Mapping[str, Any]) -> SeriesMeaning:
         for key, known in choices.items()
         if columns.get(key) is not None
     }
-    return SeriesMeaning(**told)
+    traits = {} if columns.get("traits") is None else wire.check_traits(columns["traits"])
+    return SeriesMeaning(**told, traits=traits)
 
 
 def _inflate(body: bytes) -> bytes:

@@ -27,6 +27,7 @@ class _Series(BaseModel):
     reduction: str | None = None
     weight_unit: str | None = None
     weight_source: str | None = None
+    traits: dict[str, Any] | None = None
 
 
 class _Attempt(BaseModel):
@@ -142,11 +143,12 @@ def _read_meaning(name: str, series: _Series) -> SeriesMeaning:
             value = getattr(series, key)
             if value is not None:
                 wire.check_choice(key, value, choices)
+        traits = wire.check_traits(series.traits or {})
     except wire.RecordError as error:
         field = f"series.{name[: wire.MAX_SERIES_NAME]}.{error.field}"
         message = f"{field} {error.message}. Nothing was stored."
         raise InvalidInput(message, [FieldError(field, error.message)]) from None
-    return SeriesMeaning(series.reduction, series.weight_unit, series.weight_source)
+    return SeriesMeaning(series.reduction, series.weight_unit, series.weight_source, traits)
 
 
 def _check_size(name: str, value: dict[str, Any] | None) -> None:

@@ -189,6 +189,7 @@ def _summarise_rows(columns: _Columns, first: int, last: int) -> Summary:
         last_batch_size=sizes[-1],
         last_batch=block.batch[last - 1],
         last_rank=block.rank,
+        first_step=min(steps, default=None),
         last_step=max(steps, default=None),
         first_time=min(times, default=None),
         last_time=max(times, default=None),

@@ -77,6 +77,7 @@ class Summary:
     last_batch_size: int | None = None
     last_batch: int = -1
     last_rank: int = -1
+    first_step: int | None = None
     last_step: int | None = None
     first_time: float | None = None
     last_time: float | None = None
@@ -182,6 +183,7 @@ def merge(a: Summary, b: Summary) -> Summary:
         last_batch_size=newer.last_batch_size,
         last_batch=newer.last_batch,
         last_rank=newer.last_rank,
+        first_step=_least(a.first_step, b.first_step),
         last_step=_most(a.last_step, b.last_step),
         first_time=_least(a.first_time, b.first_time),
         last_time=_most(a.last_time, b.last_time),
@@ -205,8 +207,9 @@ def _see(total: Summary, row: Row) -> None:
             total.batch_size = size
     if (row.batch, row.rank) >= (total.last_batch, total.last_rank):
         total.last_batch, total.last_rank, total.last_batch_size = row.batch, row.rank, size
-    if row.step is not None and (total.last_step is None or row.step > total.last_step):
-        total.last_step = row.step
+    if row.step is not None:
+        total.first_step = _least(total.first_step, row.step)
+        total.last_step = _most(total.last_step, row.step)
     time = row.time
     if time is not None:
         if total.first_time is None or time < total.first_time:

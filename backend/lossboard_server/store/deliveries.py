@@ -14,6 +14,8 @@ class SeriesMeaning:
     reduction: str | None = None
     weight_unit: str | None = None
     weight_source: str | None = None
+    traits: dict[str, Any] = field(default_factory=dict)
+    """What is new of `wire.TRAITS`; an entry of None takes one back."""
 
 
 @dataclass(slots=True)

@@ -64,6 +64,7 @@ def show_run(connection: Connection, run_id: str) -> dict[str, Any]:
             "reduction": each.reduction.wire_name,
             "weight_unit": each.weight_unit,
             "weight_source": each.weight_source,
+            "traits": each.traits,
             **counts.get(each.key, {"records": 0, "nonfinite": 0, "empty": 0}),
         }
         for each in read_series(connection, row.key)

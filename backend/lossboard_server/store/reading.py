@@ -39,6 +39,7 @@ class Series:
     weight_unit: str
     weight_source: str
     cuts: dict[int, Position | None]
+    traits: dict[str, Any] = field(default_factory=dict)
 
     @property
     def split(self) -> str:
@@ -89,7 +90,10 @@ def read_series(connection: Connection, run: int) -> list[Series]:
     )
     query = select(SeriesRow.__table__).where(SeriesRow.run == run).order_by(SeriesRow.key)
     found = [
-        Series(run, row.key, row.name, Reduction(row.reduction), row.weight_unit, row.weight_source, cuts)
+        Series(
+            *(run, row.key, row.name, Reduction(row.reduction), row.weight_unit, row.weight_source, cuts),
+            traits=row.traits,
+        )
         for row in connection.execute(query)
     ]
     return sorted(found, key=lambda series: series.split != TRAIN)

@@ -167,6 +167,7 @@ def _series_values(meaning: SeriesMeaning | None, first: Block | None) -> dict[s
         "reduction": int(Reduction.named(reduction)),
         "weight_unit": (meaning.weight_unit if meaning else None) or "items",
         "weight_source": (meaning.weight_source if meaning else None) or source,
+        "traits": _join_traits({}, meaning),
     }
 
 
@@ -176,6 +177,13 @@ def _redeclare(connection: Connection, run: int, row: Any, meaning: SeriesMeanin
         return
     unit = meaning.weight_unit or row.weight_unit
     source = meaning.weight_source or row.weight_source
-    if (unit, source) != (row.weight_unit, row.weight_source):
+    traits = _join_traits(row.traits, meaning)
+    if (unit, source, traits) != (row.weight_unit, row.weight_source, row.traits):
         where = (SeriesRow.run == run, SeriesRow.key == row.key)
-        connection.execute(update(SeriesRow).where(*where).values(weight_unit=unit, weight_source=source))
+        values = {"weight_unit": unit, "weight_source": source, "traits": traits}
+        connection.execute(update(SeriesRow).where(*where).values(values))
+
+
+def _join_traits(known: dict[str, Any], meaning: SeriesMeaning | None) -> dict[str, Any]:
+    joined = known | (meaning.traits if meaning else {})
+    return {key: value for key, value in joined.items() if value is not None}

@@ -24,8 +24,8 @@ Stored = tuple[Reduction | None, Summary]
 SUMMARY_COLUMNS = (
     "seen", "count", "unweighted", "nonfinite", "empty", "items", "items_seen",
     "weight", "weight_low", "weighted", "weighted_low", "v", "v_low", "m", "m_low", "sized", "sized_low",
-    "m2", "low", "high", "batch_size", "last_batch_size", "last_batch", "last_rank", "last_step",
-    "first_time_unix_s", "last_time_unix_s",
+    "m2", "low", "high", "batch_size", "last_batch_size", "last_batch", "last_rank", "first_step",
+    "last_step", "first_time_unix_s", "last_time_unix_s",
 )  # fmt: skip
 MAX_KEYS_A_QUERY = 100  # SQLite's limit of bound values is 999 in old builds: 7 a key
 
@@ -199,6 +199,6 @@ def _values(s: Summary) -> tuple[Any, ...]:
     return (
         s.seen, s.count, s.unweighted, s.nonfinite, s.empty, s.items, s.items_seen,
         *s.weight, *s.weighted, *s.v, *s.m, *s.sized,
-        s.m2, s.low, s.high, s.batch_size, s.last_batch_size, s.last_batch, s.last_rank, s.last_step,
-        s.first_time, s.last_time,
+        s.m2, s.low, s.high, s.batch_size, s.last_batch_size, s.last_batch, s.last_rank,
+        s.first_step, s.last_step, s.first_time, s.last_time,
     )  # fmt: skip

@@ -90,6 +90,7 @@ class SeriesRow(Base):
     weight_source: Mapped[str] = mapped_column(
         String(16), comment="exact, probed, declared, assumed, unknown"
     )
+    traits: Mapped[dict[str, Any]] = mapped_column(comment="what else is known of its loss: wire.TRAITS")
 
 
 class AttemptRow(Base):
@@ -197,6 +198,7 @@ class SummaryColumns:
     last_batch_size: Mapped[int | None] = mapped_column(comment="of the last batch by position")
     last_batch: Mapped[int] = mapped_column(BigInteger, comment="its position")
     last_rank: Mapped[int] = mapped_column(comment="its rank")
+    first_step: Mapped[int | None] = mapped_column(BigInteger, comment="least optimizer step")
     last_step: Mapped[int | None] = mapped_column(BigInteger, comment="greatest optimizer step")
     first_time_unix_s: Mapped[float | None] = mapped_column(comment="unix s of its first record")
     last_time_unix_s: Mapped[float | None] = mapped_column(comment="unix s of its last record")
