@@ -162,11 +162,15 @@ def running_service(folder: Path) -> Iterator[Service]:
 
 
 def start_script(
-    script: Path, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
+    script: Path,
+    folder: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    command: Sequence[str] = (sys.executable,),
 ) -> subprocess.Popen[str]:
     """Start a Python script that finds the service of `folder`; its output is piped."""
     return subprocess.Popen(
-        [sys.executable, str(script), *arguments],
+        [*command, str(script), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -16,42 +16,50 @@ MAX_WAITING_S: Final = 1.0
 MAX_IN_FLIGHT: Final = 16  # copies; launch queues hold about 1,000 kernels, so this is never met in health
 POLL_INTERVAL_S: Final = 0.001
 RING_ROWS: Final = 65_536  # steps between two readings of a compiled loss
-RING_COLUMNS: Final = 6  # loss, weight, rows, split, unit, is_vector: 3 MiB in all
+RING_COLUMNS: Final = 7  # loss, weight, rows, window, split, unit, reduction: 3.5 MiB in all
 
-Write = Callable[[tuple[Any, ...], float, float | None], None]
+Arrive = Callable[..., None]
+"""What is called with a put's numbers once they are on the host."""
 
 
 class DeviceBuffer:
-    """Carry losses from an accelerator to the host without ever waiting for it.
+    """Carry numbers from an accelerator to the host without ever waiting for it.
 
-    A call costs one copy on the device. Every 256 calls or 1 s they travel as one
-    asynchronous copy into pinned memory; an event tells a later call that they arrived.
+    A call costs one copy on the device for each number. Every 256 calls or 1 s they travel
+    as one asynchronous copy into pinned memory; an event tells a later call that they
+    arrived.
     """
 
-    def __init__(self, write: Write, drop: Callable[[int], None]) -> None:
-        self._write = write
+    def __init__(self, drop: Callable[[int], None]) -> None:
         self._drop = drop
-        self._waiting: list[tuple[tuple[Any, ...], Any, Any]] = []
+        self._waiting: list[tuple[Arrive, tuple[Any, ...]]] = []
         self._due = 0.0  # when the waiting ones travel, however few
-        self._in_flight: deque[tuple[list[tuple[tuple[Any, ...], Any, Any]], Any, Any]] = deque()
+        self._in_flight: deque[tuple[list[tuple[Arrive, tuple[Any, ...]]], Any, Any]] = deque()
+        self._device: Any = None
 
-    def put(self, place: tuple[Any, ...], value: Any, weight: Any) -> None:
-        """Take a loss, and its weight, whose `place` was fixed by the caller; hand over what has arrived."""
+    def put(self, arrive: Arrive, *numbers: Any) -> None:
+        """Take numbers, some of them tensors of one; hand over what has arrived of earlier ones.
+
+        The first is a tensor, and its device is where the others are brought to.
+        """
         torch = sys.modules["torch"]
-        if value.is_cuda and torch.cuda.is_current_stream_capturing():
+        first = numbers[0]
+        if first.is_cuda and torch.cuda.is_current_stream_capturing():
             self._drop(1)  # a captured copy would only run on replay, where no hook does
             return
-        if self._waiting and self._waiting[0][1].device != value.device:
+        if self._waiting and self._device != first.device:
             self._send()
+        self._device = first.device
         # MPS knows no float64.
-        kind = torch.float32 if value.is_mps else torch.float64
+        kind = torch.float32 if first.is_mps else torch.float64
         # A copy even where nothing changes: the script's `loss /= k` works in place.
-        value = value.to(kind, copy=True)
-        if isinstance(weight, torch.Tensor):
-            weight = weight.to(device=value.device, dtype=kind, copy=True, non_blocking=True)
-        elif weight is not None:
-            weight = float(weight)
-        self._waiting.append((place, value, weight))
+        copies = tuple(
+            number.detach().to(device=first.device, dtype=kind, copy=True, non_blocking=True)
+            if isinstance(number, torch.Tensor)
+            else number
+            for number in numbers
+        )
+        self._waiting.append((arrive, copies))
         now = time.monotonic()
         if len(self._waiting) >= MAX_WAITING or now >= self._due:
             self._send()
@@ -62,10 +70,9 @@ class DeviceBuffer:
         """Hand over every copy that has arrived, without waiting."""
         while self._in_flight and _has_arrived(self._in_flight[0][2]):
             rows, host, _ = self._in_flight.popleft()
-            numbers = iter(host.tolist())
-            for place, _, weight in rows:
-                value = next(numbers)
-                self._write(place, value, next(numbers) if hasattr(weight, "item") else weight)
+            arrived = iter(host.tolist())
+            for arrive, numbers in rows:
+                arrive(*(next(arrived) if hasattr(number, "item") else number for number in numbers))
 
     def flush(self, deadline_s: float) -> None:
         """Hand over everything, waiting no longer than `deadline_s`; drop and count the rest."""
@@ -83,11 +90,10 @@ class DeviceBuffer:
             return
         torch = sys.modules["torch"]
         rows, self._waiting = self._waiting, []
-        numbers = [
-            number for _, value, weight in rows for number in (value, weight) if hasattr(number, "item")
-        ]
         with torch.no_grad():
-            packed = torch.stack(numbers)
+            packed = torch.stack(
+                [number.reshape(()) for _, numbers in rows for number in numbers if hasattr(number, "item")]
+            )
             if not packed.is_cuda:
                 # Elsewhere an asynchronous copy to the host is not safe to read (MPS returns garbage).
                 self._in_flight.append((rows, packed.cpu(), None))

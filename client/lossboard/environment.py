@@ -5,7 +5,6 @@ import platform
 import re
 import socket
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,9 +23,8 @@ _USER_IN_URL: Final = re.compile(r"(?<=://)[^/\s@]+@")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")
 
 
-def describe_environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+def describe_environment(rank: int = 0, world_size: int = 1) -> dict[str, Any]:
     """Collect what goes with the run; only frameworks that the script has imported are named."""
-    rank, world_size = read_ranks(environ)
     return {
         "python": platform.python_version(),
         "platform": f"{sys.platform} {platform.machine()}",
@@ -38,20 +36,6 @@ def describe_environment(environ: Mapping[str, str] | None = None) -> dict[str, 
         "world_size": world_size,
         "command": redact_command(sys.argv),
     }
-
-
-def read_ranks(environ: Mapping[str, str] | None = None) -> tuple[int, int]:
-    """Return rank and world size as torchrun, SLURM or Open MPI tell them, else 0 and 1."""
-    environ = os.environ if environ is None else environ
-    for rank_name, size_name in (
-        ("RANK", "WORLD_SIZE"),
-        ("SLURM_PROCID", "SLURM_NTASKS"),
-        ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ):
-        rank, size = environ.get(rank_name, ""), environ.get(size_name, "")
-        if rank.isdecimal() and size.isdecimal() and int(rank) < int(size):
-            return int(rank), int(size)
-    return 0, 1
 
 
 def find_commit(folder: Path | None = None) -> str | None:
@@ -106,6 +90,9 @@ def _versions() -> dict[str, str]:
         version = getattr(sys.modules.get(name), "__version__", None)
         if version is not None:
             found[name] = str(version)[:40]
+    backend = getattr(getattr(sys.modules.get("keras"), "config", None), "backend", None)
+    if callable(backend):
+        found["keras_backend"] = str(backend())[:40]
     return found
 
 

@@ -1,111 +1,185 @@
 """The loss of a model on all items of a loader: a full pass without updates, whatever the batch size."""
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from lossboard.faults import guard
+from lossboard import wire
+from lossboard.faults import Faults, guard
 from lossboard.logged import next_call
 
 if TYPE_CHECKING:
-    from lossboard.weights import Weight
+    from lossboard.meaning import Meaning
+    from lossboard.tally import Tally
+
+_NO_MEAN: Final = ("non_linear", "batch_coupled")
+_FAULTS: Final = Faults()  # what evaluations without a run have warned of
 
 
 def evaluate(model: Any, loss_func: Any, loader: Iterable[Any]) -> float:
     """Return the loss per item of `model` over everything in `loader`, without updating anything.
 
     Each batch counts by what its mean was divided by, so the batch size makes no
-    difference. A batch is (inputs, targets) or a mapping of the two in that order. The
-    model's mode and torch's random numbers are afterwards what they were. When a run is
-    open, the result is recorded in its split `eval`.
+    difference. A batch is (inputs, targets) or a mapping of the two in that order. For a
+    model that computes its own loss, as Hugging Face's do, give the model as the loss too,
+    and batches that are mappings of its arguments. A loss that is watched with a `weight`
+    keeps it. What an unknown function does with a batch is found out by calling it on
+    parts; where no mean per item exists, a warning says so. Modes and random numbers are
+    afterwards what they were. When a run is open, the result is recorded in its split
+    `eval`.
 
-    Raises: ValueError where the loader gives nothing to weigh, TypeError for batches of
-    another form.
+    Raises: ValueError where the loader gives nothing to weigh, TypeError for batches or
+    losses of another form.
     """
+    # Late, since `import lossboard` brings this function to scripts that never evaluate.
+    from lossboard.loaders import dataset_items
+    from lossboard.meaning import Meaning
+    from lossboard.model_loss import is_inference
     from lossboard.starting import active_run
+    from lossboard.tally import Call, Tally
 
+    loss_func = _unwatched(loss_func)
+    if not callable(loss_func):
+        raise TypeError(f"loss_func must be a torch.nn.Module or a function, not {type(loss_func).__name__}")
     run = active_run()
-    call = _unwatched(loss_func, run)
-    total = divided_by = 0.0
-    items = 0
-    last: Weight | None = None
-    with _undisturbed(model):
+    declared = None if run is None else run._declared_weight(loss_func)
+    if isinstance(declared, Mapping):
+        declared = declared.get("loss")  # of a loss with parts, the total
+    tally = Tally(loss_func, Meaning(loss_func, declared, None), is_model=loss_func is model)
+    # Not the module itself: its hooks, ours among them, are for the script's own calls.
+    function = getattr(loss_func, "forward", loss_func)
+    with _evaluating((model, loss_func), loader):
         for batch in loader:
-            inputs, targets = (_move(part, model) for part in _halves(batch))
-            args = (model(inputs), targets)
-            mean, last = _measure(loss_func, args, call(*args))
-            total += mean * last.weight if last.weight else 0.0
-            divided_by += last.weight
-            items += last.items
-    if not divided_by or last is None:
-        raise ValueError("the loader gave no items that count in this loss")
-    result = total / divided_by
+            args, kwargs, items = _read_batch(model, loss_func, batch)
+            output = function(*args, **kwargs)
+            if is_inference(output):
+                raise TypeError("the model returned no loss; evaluate needs labels in the loader's batches")
+            tally.add(Call(args, kwargs, output), items)
+        tally.settle()
+    result = tally.result()
+    _warn(run, loss_func, tally.meaning)
     if run is not None:
-        _record(run, result, last._replace(weight=divided_by, items=items))
+        with guard(run):
+            _record(run, f"eval/{_series_of(run, loss_func)}", result, tally, dataset_items(loader))
     return result
 
 
-def _measure(loss_func: Any, args: tuple[Any, Any], output: Any) -> "tuple[float, Weight]":
-    """Return the mean of one batch and what it was divided by."""
-    from lossboard.weights import Weight, weigh
-
-    found = weigh(loss_func, args, {}, output)
-    if found is None:
-        items = len(args[1]) if getattr(args[1], "ndim", 0) else 1
-        parts = output.numel() if hasattr(output, "numel") else 1
-        found = Weight(parts if parts > 1 else items, "items", "assumed", items)
-        is_sum = parts > 1
-    else:
-        is_sum = False
-    weight = float(found.weight)
-    value = float(output.double().sum()) if hasattr(output, "double") else float(output)
-    if (is_sum or getattr(loss_func, "reduction", "mean") == "sum") and weight:
-        value /= weight
-    return value, found._replace(weight=weight)
-
-
 @contextmanager
-def _undisturbed(model: Any) -> Iterator[None]:
-    """Evaluate without gradients; afterwards every part trains or not as before, and dice fall as before.
+def _evaluating(parts: tuple[Any, ...], loader: Any) -> Iterator[None]:
+    """Put model and loss in evaluation mode; afterwards every part trains or not as before.
 
-    A shuffling loader draws from torch's generator, so an evaluation in mid-training would
-    otherwise change all batches that come after it.
+    A shuffling loader draws from torch's generator or its own, so an evaluation in
+    mid-training would otherwise change all batches that come after it.
     """
-    torch = sys.modules["torch"]  # the model is torch's, so it is loaded
-    modes = [(part, part.training) for part in model.modules()]
-    dice = torch.get_rng_state()
-    model.eval()
-    try:
-        with torch.no_grad():
+    from lossboard.disturbance import undisturbed
+
+    modules = [part for part in parts if hasattr(part, "modules")]
+    modes = [(inner, inner.training) for module in modules for inner in module.modules()]
+    with undisturbed(_generators_of(loader)):
+        try:
+            for module in modules:
+                module.eval()
             yield
-    finally:
-        torch.set_rng_state(dice)
-        for part, is_training in modes:
-            part.training = is_training
+        finally:
+            for inner, is_training in modes:
+                inner.training = is_training
 
 
-def _unwatched(loss_func: Any, run: Any) -> Any:
-    """Return the loss without our hook, which would record this pass as a validation."""
-    if run is not None and run.loss is not None and loss_func is run.loss:
-        return loss_func.__wrapped__
-    return getattr(loss_func, "forward", loss_func)
+def _generators_of(loader: Any) -> list[Any]:
+    """Return the random generators that a loader draws its order from."""
+    from lossboard.loaders import innermost
+
+    inner: Any = innermost(loader)
+    batches = getattr(inner, "batch_sampler", None)
+    owners = (inner, getattr(inner, "sampler", None), batches, getattr(batches, "sampler", None))
+    held = (getattr(owner, "generator", None) for owner in owners)
+    return list({id(each): each for each in held if hasattr(each, "set_state")}.values())
 
 
-def _halves(batch: Any) -> tuple[Any, Any]:
+def _read_batch(model: Any, loss_func: Any, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any], int | None]:
+    """Return the arguments of the loss for one batch, and its items."""
+    device = _device_of(model)
+    if loss_func is model:
+        if not isinstance(batch, Mapping):
+            raise TypeError(
+                "a model that computes its own loss needs batches that are mappings of its arguments, not"
+                f" {type(batch).__name__}"
+            )
+        moved = {name: _move(part, device) for name, part in batch.items()}
+        return (), moved, _count(moved)
     parts = list(batch.values()) if isinstance(batch, Mapping) else batch
     if not isinstance(parts, list | tuple) or len(parts) != 2:
-        raise TypeError("evaluate needs batches of (inputs, targets), or a mapping of these two")
-    return parts[0], parts[1]
+        said = f"{len(parts)} parts" if isinstance(parts, list | tuple) else type(batch).__name__
+        raise TypeError(
+            f"evaluate needs batches of (inputs, targets), or a mapping of these two, not {said}; let the"
+            " loader's collate_fn, or a generator around the loader, give pairs"
+        )
+    inputs, targets = (_move(part, device) for part in parts)
+    items = _count(targets)
+    return (model(inputs), targets), {}, _count(inputs) if items is None else items
 
 
-def _move(part: Any, model: Any) -> Any:
-    first = next(model.parameters(), None)
-    return part.to(first.device) if first is not None and hasattr(part, "to") else part
+def _count(value: Any) -> int | None:
+    """Return the rows of the first tensor in a value, looking one level into containers."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    parts = value if isinstance(value, list | tuple) else (value,)
+    return next((int(part.shape[0]) for part in parts if getattr(part, "shape", None)), None)
 
 
-def _record(run: Any, result: float, weight: "Weight") -> None:
-    with guard(run):
-        number = run._series_number("eval/loss", "mean", weight.unit, weight.source)
-        epoch, batch = next_call(run, "eval/loss")
-        run._append(number, epoch, batch, result, weight.items, weight.weight, call=None)
+def _move(part: Any, device: Any) -> Any:
+    if device is None:
+        return part
+    if hasattr(part, "to"):
+        return part.to(device)
+    if isinstance(part, Mapping):
+        return {name: _move(inner, device) for name, inner in part.items()}
+    if type(part) in (list, tuple):
+        return type(part)(_move(inner, device) for inner in part)
+    return part
+
+
+def _device_of(model: Any) -> Any:
+    held = next(model.parameters(), None) if hasattr(model, "parameters") else None
+    return None if held is None else held.device
+
+
+def _unwatched(loss_func: Any) -> Any:
+    """Return a function without the watcher that `watch` has put around it."""
+    is_ours = getattr(loss_func, "__globals__", {}).get("__name__") == "lossboard.watching"
+    return loss_func.__wrapped__ if is_ours else loss_func
+
+
+def _series_of(run: Any, loss_func: Any) -> str:
+    """Return the series of a watched loss, without its split."""
+    watchers: Iterator[Any] = (getattr(callback, "__self__", None) for callback in run._on_finish_callbacks)
+    return next((each._series for each in watchers if getattr(each, "_loss_func", None) is loss_func), "loss")
+
+
+def _warn(run: Any, loss_func: Any, meaning: "Meaning") -> None:
+    """Say once where the result is not the mean of all items."""
+    finding = meaning.finding
+    source = meaning.source()
+    if finding is None or meaning.is_vector or source == "declared" or finding.finding in ("mean", "sum"):
+        return
+    name = getattr(loss_func, "__name__", type(loss_func).__name__)
+    faults = _FAULTS if run is None else run._faults
+    if finding.finding in _NO_MEAN:
+        told = "has no mean over the items, so its evaluation depends on the batch size"
+    elif finding.finding == "constant":
+        told = "does not depend on the data"
+    else:
+        told = "was taken for a mean over the items; watch it with weight= to say what it is divided by"
+    faults.warn(f"evaluate-{finding.finding}-{name}", f"{name} {told}. {finding.reason}")
+
+
+def _record(run: Any, name: str, result: float, tally: "Tally", dataset_items: int | None) -> None:
+    reduction, unit, source = tally.described
+    finding = tally.meaning.finding
+    number = run._series_number(name, reduction, unit, source)
+    dtype = tally.dtype if tally.dtype in wire.DTYPES else None
+    told = None if finding is None else finding.finding
+    run._tell_traits(name, dtype=dtype, finding=told, dataset_items=dataset_items)
+    epoch, batch = next_call(run, name)
+    weight = None if reduction == "unknown" else tally.weight
+    run._append(number, epoch, batch, result, tally.items, weight, call=None)

@@ -90,6 +90,24 @@ def last_size_of(loader: object) -> int | None:
         return None  # a stream without a length, or a sampler of the script's own
 
 
+def dataset_items(loader: object) -> int | None:
+    """Return how many items an epoch of all ranks together should hold, if the loader can tell.
+
+    A sampler that gives each rank its share counts the whole data set; any other one what
+    it draws, so that a subset is no lack.
+    """
+    inner: Any = innermost(loader)
+    dataset = getattr(inner, "dataset", None)
+    if not hasattr(dataset, "__getitem__"):
+        return None
+    batches = getattr(inner, "batch_sampler", None)
+    sampler = getattr(batches, "sampler", None) or getattr(inner, "sampler", None)
+    try:
+        return len(dataset if sampler is None or hasattr(sampler, "num_replicas") else sampler) or None  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
 def __getattr__(name: str) -> Any:
     # accelerate's pickles name the class of the loader inside, for a process that has not watched yet.
     torch = sys.modules.get("torch.utils.data")

@@ -1,50 +1,139 @@
 """What a call of a watched loss means: its reduction, its weight and that weight's unit, its items."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lossboard import weights
+from lossboard.model_loss import ModelLoss, is_model_output
+
+if TYPE_CHECKING:
+    from lossboard.probe import Finding
+
+MAX_PROBES: Final = 3  # batches tried: the first may be too small or too plain to tell anything
+
+_NO_MEAN: Final = ("non_linear", "batch_coupled", "constant")
+
+
+class Seen(NamedTuple):
+    """One evaluation as its call tells it.
+
+    `value` is a number or a tensor of one, `weight` likewise and in the meaning's unit;
+    None: the batch size stands for it. `rows` is the leading dimension of what was
+    compared. `window` is what a sum was divided by instead of its own weight.
+    """
+
+    value: Any
+    weight: Any
+    rows: int | None
+    reduction: str
+    window: Any = None
 
 
 class Meaning:
-    """The meaning of one watched loss, settled by its first call.
+    """The meaning of one watched loss, settled by its first calls.
 
+    `loss_func` None: it can't be asked about parts of a batch.
     `declared` is the weight that the script states: a number, or a function of the loss's
-    own arguments. `loader_batch` is the batch size that the watched loader states, `last_batch`
-    the items of its last batch where they are fewer.
+    own arguments. `loader_batch` is the batch size that the watched loader states,
+    `last_batch` the items of its last batch where they are fewer.
     """
 
     def __init__(
         self, loss_func: Any, declared: Any, loader_batch: int | None, last_batch: int | None = None
     ) -> None:
+        self.finding: "Finding | None" = None
+        self.is_vector = False  # a plain mean over what was not reduced, for want of a rule
+        self._loss_func = loss_func
         self._declared = declared
-        self._known = weights.rule_for(loss_func)
+        self._known = weights.find_rule(loss_func)
         self._rule = self._known if declared is None else None
-        self._reduction = _reduction_of(loss_func)
+        self._model_loss: ModelLoss | None = None
+        self._told = _reduction_of(loss_func)
+        self._reduction = self._known.reduction({}) if self._known else self._told or "mean"
+        self._probes = 0
         self._loader_batch = loader_batch
         self._last_batch = last_batch
         self._rows_per_item = 1
-        self._settled: tuple[str, str, str] | None = None
 
-    def is_vector(self, value: Any) -> bool:
-        """Whether a loss tensor still holds one value for each item or element."""
-        return self._reduction == "none" or value.numel() != 1
+    def value_of(self, output: Any) -> Any:
+        """Return the loss tensor in what a call returned; None where there is none."""
+        if self._known is not None:
+            return self._known.value(output)
+        if not is_model_output(output):
+            return None
+        if self._model_loss is None and self._declared is None:
+            self._model_loss = ModelLoss()
+        return output.loss
 
-    def weigh(self, module: Any, args: Any, kwargs: Any) -> tuple[Any, int | None]:
-        """Return weight and rows, the leading dimension; weight None: the batch size stands for it."""
+    def prepare(self, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> bool:
+        """Learn what can be learnt from a call that no rule explains; return whether that is all.
+
+        A loss that a model computes is compared with its own logits and labels; any other
+        callable is asked about parts of this batch (`probe`).
+        """
         if self._rule is not None:
-            return self._rule(module, *weights.operands(args, kwargs))
-        weight = self._declared
-        if callable(weight):
-            weight = weight(*args, **kwargs)
-            weight = weight.detach() if hasattr(weight, "detach") else weight
-        return weight, _leading((*args, *kwargs.values()))
+            return True
+        if self._model_loss is not None:
+            self._model_loss.settle(args, kwargs, output)
+            return True
+        if self._known is not None or self._loss_func is None:
+            return True
+        self._probes += 1
+        from lossboard.probe import probe  # late: most losses explain themselves
 
-    def unit(self, module: Any, args: Any, kwargs: Any) -> str:
+        self.finding = probe(_inside(self._loss_func), args, kwargs, self._declared)
+        if self.finding.finding == "sum":
+            self._reduction = "sum"
+        elif self.finding.finding in _NO_MEAN or (
+            self.finding.finding == "not_probed" and self._told == "unknown"
+        ):
+            self._reduction = "unknown"
+        elif self._told not in ("sum", "none"):
+            self._reduction = "mean"
+        return self.finding.finding != "not_probed" or self._probes >= MAX_PROBES
+
+    def read(self, args: Any, kwargs: Any, value: Any) -> Seen:
+        """Read one call; `value` is its loss tensor, detached, or a number."""
+        if self._rule is not None:
+            weight, rows = self._rule.weigh(args, kwargs, value)
+            reduction = self._rule.reduction(kwargs, args)
+            if reduction == "none" or _is_vector(value):
+                # Ignored targets are 0 in it and class weights multiplied in: this is what
+                # reduction='mean' would have returned.
+                return Seen(_widen(value).sum() / weight, weight, rows, "mean")
+            return Seen(value, weight, rows, reduction)
+        if self._model_loss is not None:
+            kept, rows_of_labels = self._model_loss.weigh(args, kwargs)
+            window = None if kept is None else self._model_loss.window(kwargs)
+            reduction = "mean" if window is None else "sum_over_window"
+            return Seen(value, kept, rows_of_labels, reduction, window)
+        if _is_vector(value) or self._reduction == "none":
+            return self._read_vector(args, kwargs, value)
+        weight = self._declare(args, kwargs)
+        if getattr(weight, "ndim", 0):
+            weight = weight.sum()
+        told = kwargs.get("reduction")
+        reduction = told if told in ("mean", "sum") and self.finding is None else self._reduction
+        return Seen(value, weight, _leading((*args, *kwargs.values())), reduction)
+
+    def unit(self, args: Any, kwargs: Any, seen: Seen) -> str:
         """Return what the weight of such a call counts."""
-        if self._known is None:
-            return "items"
-        return weights.unit_for(self._known, module, *weights.operands(args, kwargs))
+        if self._known is not None:
+            return self._known.unit(args, kwargs)
+        if self._model_loss is not None:
+            return self._model_loss.unit()
+        return "elements" if self.is_vector and seen.rows != seen.weight else "items"
+
+    def describe(self, args: Any, kwargs: Any, seen: Seen) -> tuple[str, str, str]:
+        """Return reduction, weight unit and weight source of a call that was read."""
+        unit = self.unit(args, kwargs, seen)
+        if unit == "items" and self._known and self._rows_per_item > 1:
+            unit = "tokens"
+        return seen.reduction, unit, self.source()
+
+    def broadcast(self, args: Any, kwargs: Any) -> str | None:
+        """Say how input and target were broadcast where that multiplies elements unawares."""
+        return self._known.broadcast(args, kwargs) if self._known is not None else None
 
     def items(self, split: str, rows: int | None) -> int | None:
         """Return the items in so many rows: language models flatten batch × length into one dimension."""
@@ -60,39 +149,62 @@ class Meaning:
         each = self._rows_per_item
         return rows if each == 1 or rows is None or rows % each else rows // each
 
-    def settle(self, unit: str, is_vector: bool, told_reduction: Any) -> tuple[str, str, str]:
-        """Return reduction, weight unit and weight source; the first call decides for good.
+    def _read_vector(self, args: Any, kwargs: Any, value: Any) -> Seen:
+        """Reduce what was not reduced: by declared weights, else as a plain mean, which is said."""
+        wide, weight = _widen(value), self._declare(args, kwargs)
+        rows = value.shape[0] if value.dim() else 1
+        if getattr(weight, "ndim", 0):
+            while weight.dim() < wide.dim():
+                weight = weight.unsqueeze(-1)
+            weight = weight.expand_as(wide).to(wide.dtype)
+            return Seen((wide * weight).sum() / weight.sum(), weight.sum(), rows, "mean")
+        if weight is not None:
+            return Seen(wide.sum() / weight, weight, rows, "mean")
+        self.is_vector = True
+        return Seen(wide.mean(), value.numel(), rows, "mean")
 
-        `told_reduction` is the keyword that functional losses take.
-        """
-        if self._settled is None:
-            source = "exact" if self._rule else "assumed" if self._declared is None else "declared"
-            reduction = told_reduction if told_reduction in ("mean", "sum") else self._reduction
-            if is_vector:
-                reduction, source = "mean", "assumed"
-            elif unit == "items" and self._known and self._rows_per_item > 1:
-                unit = "tokens"
-            self._settled = reduction, unit, source
-        return self._settled
+    def _declare(self, args: Any, kwargs: Any) -> Any:
+        weight = self._declared
+        if callable(weight):
+            weight = weight(*args, **kwargs)
+            weight = weight.detach() if hasattr(weight, "detach") else weight
+        return weight
+
+    def source(self) -> str:
+        """Return where the weight comes from, in the wire's words."""
+        if self._declared is not None:
+            return "declared"
+        if self._rule is not None:
+            return "exact"
+        if self._model_loss is not None:
+            return "exact" if self._model_loss.is_exact else "assumed"
+        if self.is_vector or self.finding is None or self.finding.finding == "not_probed":
+            return "unknown" if self._reduction == "unknown" else "assumed"
+        return "unknown" if self.finding.finding == "mean_weighted" else "probed"
 
 
-def mean_of(value: Any) -> tuple[Any, int, int]:
-    """Return mean, number and rows of a loss that was not reduced."""
+def _is_vector(value: Any) -> bool:
+    return type(value) is not float and value.numel() != 1
+
+
+def _widen(value: Any) -> Any:
     # Not in float16: its sum ends at 65504. Apple's MPS has no float64.
-    wide = value.float() if value.is_mps else value.double()
-    return wide.mean(), value.numel(), value.shape[0] if value.dim() else 1
+    return value.float() if value.is_mps else value.double()
 
 
-def vector_unit(rows: int | None, elements: Any) -> str:
-    """Return what the weight of a loss that was not reduced counts."""
-    return "items" if rows == elements else "elements"
+def _inside(loss_func: Any) -> Callable[..., Any]:
+    """Return what torch.compile has wrapped: compiled code would be compiled anew for each part."""
+    inner = getattr(loss_func, "_orig_mod", None) or getattr(loss_func, "_torchdynamo_orig_callable", None)
+    return inner if callable(inner) else loss_func  # type: ignore[no-any-return]
 
 
-def _reduction_of(loss_func: Any) -> str:
-    loss_func = getattr(loss_func, "_orig_mod", loss_func)  # torch.compile wraps
+def _reduction_of(loss_func: Any) -> str | None:
+    """Return the reduction that an unknown loss states; "unknown" for a word that says nothing to us."""
+    loss_func = getattr(loss_func, "_orig_mod", loss_func)
     told = getattr(loss_func, "reduction", None) or getattr(loss_func, "keywords", {}).get("reduction")
-    # KLDivLoss's batchmean is a mean over the items; what says nothing is taken for a mean.
-    return told if told in ("sum", "none") else "mean"
+    if told is None or told == "batchmean":
+        return None if told is None else "mean"
+    return told if told in ("mean", "sum", "none") else "unknown"
 
 
 def _leading(values: Iterable[Any]) -> int | None:

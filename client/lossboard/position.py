@@ -60,6 +60,15 @@ class Position:
         """Whether the newest record was one without gradients."""
         return self._is_in_pass
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether the epoch has training records."""
+        return bool(self._batches)
+
+    def end_pass(self) -> None:
+        """End a stretch without gradients; the next such record begins another."""
+        self._is_in_pass = False
+
     def arm(self, iterator: object = None) -> None:
         """Note that the watched loader is iterated anew; the next training record begins an epoch.
 

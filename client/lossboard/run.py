@@ -11,6 +11,7 @@ from lossboard.faults import Faults, guard
 from lossboard.logged import log_batch, log_values
 from lossboard.position import Position
 from lossboard.slots import NAN, Stored, pack, pack_plain
+from lossboard.steps import StepClock
 
 if TYPE_CHECKING:
     from lossboard.settings import Settings
@@ -43,6 +44,8 @@ class Run:
         self._has_records = False
         self._on_finish_callbacks: list[Callable[[], None]] = []
         self._numbers: dict[tuple[str, str, str, str], int] = {}
+        self._clock = StepClock()
+        self._watched: list[tuple[Any, Any]] = []  # loss and the weight declared for it
         self._traits: dict[str, dict[str, Any]] = {}
         self._plain_numbers: dict[tuple[str, str, str], int] = {}  # what the fast path of `log` knows
         self._calls: dict[str, tuple[int, int]] = {}  # log(dict): name → epoch, records in it
@@ -155,6 +158,7 @@ class Run:
             with guard(self):
                 callback()
         self._on_finish_callbacks.clear()
+        self._watched.clear()
         self._is_open = False
         self._plain_numbers.clear()
         with guard(self):
@@ -194,6 +198,11 @@ class Run:
                 number = self._writer.declare(meaning)
             self._numbers[meaning] = number
         return number
+
+    def _declared_weight(self, loss_func: Any) -> Any:
+        """Return the weight that `watch` was given for a loss, None if none."""
+        loss_func = getattr(loss_func, "__wrapped__", loss_func) if loss_func is self.loss else loss_func
+        return next((weight for watched, weight in self._watched if watched is loss_func), None)
 
     def _tell_traits(self, name: str, **traits: Any) -> None:
         """Note what else is known of a series' loss, `wire.TRAITS`; what is None is left as it was."""

@@ -45,7 +45,8 @@ def init(
     given = dict(locals())
     global _runs_named
     # Late, so that `import lossboard` stays light: from here on HTTP and JSON are needed.
-    from lossboard.identity import make_name, make_run_id
+    from lossboard.identity import make_name
+    from lossboard.ranks import find_place
     from lossboard.settings import read_settings
 
     settings = read_settings(given)
@@ -53,14 +54,13 @@ def init(
         raise ValueError("resume=True needs run=, the id of the run to go on with")
     _finish_former(settings.project, name, run)
     chosen = settings.run  # an id that somebody chose is the name they know the run by
+    place = find_place(settings.run, _runs_named)
     if settings.run is None:
-        from lossboard.environment import read_ranks
-
-        settings = settings._replace(run=make_run_id(os.environ, read_ranks()[1], _runs_named))
+        settings = settings._replace(run=place.run)
         _runs_named += 1
     if settings.name is None:
         settings = settings._replace(name=chosen or make_name(str(settings.run)))
-    started = Run(settings, _open_writer(settings))
+    started = Run(settings, _open_writer(settings, place))
     _remember(started, settings.project, name)
     return started
 
@@ -110,12 +110,12 @@ def active_run() -> Run | None:
     return next((run for run, *_ in reversed(_open_runs) if run._is_open), None)
 
 
-def _open_writer(settings: Any) -> Any:
+def _open_writer(settings: Any, place: Any) -> Any:
     if settings.mode == "disabled":
         return None
     from lossboard.writer import Launch
 
-    return Launch(settings).open_writer
+    return Launch(settings, place).open_writer
 
 
 def _finish_former(project: str, name: str | None, run_id: str | None) -> None:

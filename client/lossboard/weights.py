@@ -1,14 +1,28 @@
-"""What a loss was divided by: the exact weight of torch's common losses, from shapes where they suffice.
+"""What a call of a loss was divided by: the exact weight, for every loss that torch has.
 
 The weight is the denominator of reduction 'mean', so that Σ weight × loss ÷ Σ weight over
-any batching is the loss of all the data. torch is never imported here: only its objects
-are asked.
+any batching is the loss of all the data. The formulas are in `denominators`; here is how
+the loss of a script is found among them, and how its arguments are read.
 """
 
-import math
+import functools
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
+
+from lossboard.denominators import OF_CLASSES, OF_FUNCTIONS, Denominator, Options, broadcast_shape
+
+__all__ = ["Rule", "Weight", "broadcast_shape", "find_rule", "weigh"]
+
+# 'batchmean' is a mean as well: over the rows.
+_REDUCTIONS: Final = {
+    "mean": "mean",
+    "elementwise_mean": "mean",
+    "batchmean": "mean",
+    "sum": "sum",
+    "none": "none",
+}
 
 
 class Weight(NamedTuple):
@@ -24,93 +38,166 @@ class Weight(NamedTuple):
     items: int
 
 
-# (module, input, target) → (weight, items)
-Rule = Callable[[Any, Any, Any], tuple[Any, int]]
+class Rule:
+    """How the calls of one loss are weighed.
+
+    The answers are those of torch's own code: a sum and a vector of unreduced losses get the
+    denominator that the mean of the same call would have had. Of CTC only the mean is
+    divided by the targets' lengths, so its sum ÷ weight is another quantity than its mean.
+    """
+
+    def __init__(
+        self,
+        kind: Denominator,
+        told: Any,
+        names: Sequence[str],
+        n_operands: int,
+        bound: tuple[Sequence[Any], Mapping[str, Any]],
+    ) -> None:
+        self._kind = kind
+        self._weigh = kind.weigh
+        self._told = told  # the module, or a function's `Options` where a call tells no others
+        self._is_function = isinstance(told, Options)
+        self._names = names
+        self._n_operands = n_operands
+        self._bound_args, self._bound_kwargs = bound
+        # With so many arguments and no keywords a call is its operands, as it nearly always is.
+        self._plain = -1 if self._bound_args else n_operands
+
+    def weigh(self, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> tuple[Any, int]:  # noqa: ARG002
+        """Return the weight of a call and its rows, the leading dimension of the batch.
+
+        The weight is a number, or a tensor of one number on the target's device; 0 where
+        nothing counts.
+        """
+        if len(args) == self._plain and not kwargs:
+            return self._weigh(self._told, *args)
+        told, operands = self._read(args, kwargs)
+        return self._weigh(told, *operands)
+
+    def unit(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        """Return what the weight of such a call counts: items, elements, tokens or class_weight."""
+        told, operands = self._read(args, kwargs)
+        return self._kind.unit(told, *operands)
+
+    def reduction(self, kwargs: Mapping[str, Any], args: Sequence[Any] = ()) -> str:
+        """Return 'mean', 'sum' or 'none'; a function may be told by keyword or by position."""
+        if not self._is_function:
+            return _REDUCTIONS[getattr(self._told, "reduction", "mean")]
+        if len(args) == self._plain and not kwargs:
+            return _REDUCTIONS[self._told.reduction]
+        return _REDUCTIONS[_reduction_told(self._arguments(args, kwargs))]
+
+    def value(self, output: Any) -> Any:
+        """Return the loss in what a call returned."""
+        return output if self._kind.field is None else getattr(output, self._kind.field)
+
+    def broadcast(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+        """Return the sentence on input and target spread over each other; None where they are not."""
+        told, operands = self._read(args, kwargs)
+        return self._kind.trap(told, *operands)
+
+    def _read(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Sequence[Any]]:
+        """Return the options and the operands of a call, however they were passed."""
+        if len(args) == self._plain and not kwargs:
+            return self._told, args
+        told = self._arguments(args, kwargs)
+        operands = [told[name] for name in self._names[: self._n_operands]]
+        return (_options(told) if self._is_function else self._told), operands
+
+    def _arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        given = zip(self._names, (*self._bound_args, *args), strict=False)
+        return {**self._bound_kwargs, **dict(given), **kwargs}
 
 
-def weigh(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> Weight | None:
-    """Weigh one call of a loss module; None for losses whose denominator is not known."""
-    rule = rule_for(module)
-    if rule is None or getattr(output, "numel", lambda: 1)() != 1:
+def find_rule(loss_func: Any) -> Rule | None:
+    """Return the rule of a loss: a module, a function of torch.nn.functional, or a partial of either.
+
+    None where what it divides by is not known: a function of the script, a subclass with a
+    forward of its own, a reduction that torch does not have.
+    """
+    loss_func = _uncompiled(loss_func)
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = {}
+    if isinstance(loss_func, functools.partial):
+        args, kwargs = loss_func.args, loss_func.keywords
+        loss_func = _uncompiled(loss_func.func)
+    name = getattr(loss_func, "__name__", None)
+    if name in OF_FUNCTIONS and loss_func is _torchs("torch.nn.functional", name):
+        return _rule_of_function(loss_func, args, kwargs)
+    kind = _kind_of(loss_func)
+    if kind is None or getattr(loss_func, "reduction", "mean") not in _REDUCTIONS:
         return None
-    input, target = operands(args, kwargs)  # noqa: A001 - torch's own name for it
-    weight, items = rule(module, input, target)
-    return Weight(weight, unit_for(rule, module, input, target), "exact", items)
+    names = _parameters(type(loss_func).forward)[1:]
+    return Rule(kind, loss_func, names, len(names), (args, kwargs))
 
 
-def rule_for(module: Any) -> Rule | None:
-    """Return the rule of a loss module, if its class, or the one whose forward it inherits, has one."""
-    kind = type(getattr(module, "_orig_mod", module))  # torch.compile wraps
-    for base in kind.__mro__:
-        rule = _RULES.get(base.__name__) if base.__module__ == "torch.nn.modules.loss" else None
-        if rule is not None:
-            # A subclass with a forward of its own (a focal loss, say) may divide by anything.
-            return rule if kind.forward is base.forward else None  # type: ignore[attr-defined]
+def weigh(loss_func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> Weight | None:
+    """Weigh one call of a loss; None for losses whose denominator is not known."""
+    rule = find_rule(loss_func)
+    if rule is None:
+        return None
+    weight, items = rule.weigh(args, kwargs, output)
+    return Weight(weight, rule.unit(args, kwargs), "exact", items)
+
+
+def _rule_of_function(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Rule | None:
+    kind, n_operands = OF_FUNCTIONS[function.__name__]
+    names = _parameters(function)
+    told = {**kwargs, **dict(zip(names, args, strict=False))}
+    if _reduction_told(told) not in _REDUCTIONS:
+        return None
+    return Rule(kind, _options(told), names, n_operands, (args, kwargs))
+
+
+def _kind_of(module: Any) -> Denominator | None:
+    """Return the kind of a module by its class, or by the class whose forward it inherits."""
+    cls = type(module)
+    for base in cls.__mro__:
+        kind = OF_CLASSES.get(base.__name__)
+        if kind is None or base is not _torchs(base.__module__, base.__name__):
+            continue
+        # A forward of its own (a focal loss, say) may divide by anything; so may a distance.
+        is_torchs = cls.forward is base.forward and "forward" not in vars(module)
+        return kind if is_torchs and _is_known_distance(module) else None
     return None
 
 
-def operands(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return input and target of a call, however they were passed."""
-    if len(args) == 2:
-        return args[0], args[1]
-    return args[0] if args else kwargs["input"], kwargs["target"]
+def _is_known_distance(module: Any) -> bool:
+    distance = getattr(module, "distance_function", None)
+    return distance is None or type(distance) is _torchs("torch.nn.modules.distance", "PairwiseDistance")
 
 
-def unit_for(rule: Rule, module: Any, input: Any, target: Any) -> str:  # noqa: A002
-    """Return what the weight of such a call counts: items, elements, tokens or class weights."""
-    if rule is _weigh_classes:
-        if module.weight is not None and not target.is_floating_point():
-            return "class_weight"
-        return "tokens" if input.dim() > 2 else "items"
-    return "elements" if math.prod(broadcast(input.shape, target.shape)[1:]) != 1 else "items"
+def _torchs(module: str, name: str) -> Any:
+    """Return an object of torch by its name; None where torch has none, or is not loaded."""
+    return getattr(sys.modules.get(module), name, None) if module.startswith("torch.nn.") else None
 
 
-def broadcast(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape to which two shapes are broadcast."""
-    if len(a) < len(b):
-        a, b = b, a
-    b = (*(1 for _ in range(len(a) - len(b))), *b)
-    return tuple(x if y == 1 else y for x, y in zip(a, b, strict=True))
+def _uncompiled(loss_func: Any) -> Any:
+    """Return what torch.compile wraps."""
+    loss_func = getattr(loss_func, "_orig_mod", loss_func)
+    loss_func = getattr(loss_func, "_torchdynamo_orig_callable", loss_func)
+    # Around functions of torch itself, and partials, it lays a second wrapper.
+    is_wrapper = getattr(loss_func, "__globals__", {}).get("__name__") == "torch._dynamo.external_utils"
+    return loss_func.__wrapped__ if is_wrapper else loss_func
 
 
-def _weigh_classes(module: Any, input: Any, target: Any) -> tuple[Any, int]:  # noqa: A002
-    shape = input.shape
-    items, classes = (shape[0], shape[1]) if len(shape) > 1 else (1, shape[0])
-    if target.is_floating_point():
-        # Class probabilities: neither class weights nor ignore_index enter the denominator.
-        return (input.numel() // classes if classes else 0), items
-    if module.weight is None:
-        return (target != module.ignore_index).count_nonzero(), items
-    # Ignored targets may be no valid class (−100 is the default): look up class 0, then drop it.
-    ignored = target == module.ignore_index
-    taken = module.weight.detach().take(target.masked_fill(ignored, 0)).masked_fill(ignored, 0)
-    # In float64: a float32 sum of 2^24 weights of 1 stands still. Apple's MPS has none.
-    return taken.sum(dtype=None if taken.is_mps else _float64()), items
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    # Asked, not written down: the positions of options differ between torch's versions.
+    return tuple(inspect.signature(function).parameters)
 
 
-def _weigh_elements(_module: Any, input: Any, target: Any) -> tuple[Any, int]:  # noqa: A002
-    shape = input.shape
-    if shape == target.shape:
-        return input.numel(), shape[0] if shape else 1
-    together = broadcast(shape, target.shape)
-    return math.prod(together), together[0] if together else 1
+def _options(told: Mapping[str, Any]) -> Options:
+    return Options(told.get("weight"), told.get("ignore_index", -100), _reduction_told(told))
 
 
-def _weigh_binary(_module: Any, input: Any, _target: Any) -> tuple[Any, int]:  # noqa: A002
-    # `weight` and `pos_weight` scale the numerator only.
-    shape = input.shape
-    return input.numel(), shape[0] if shape else 1
-
-
-def _float64() -> Any:
-    return sys.modules["torch"].float64  # loaded: its tensors are in our hands
-
-
-_RULES: Final[dict[str, Rule]] = {
-    "CrossEntropyLoss": _weigh_classes,
-    "NLLLoss": _weigh_classes,
-    "MSELoss": _weigh_elements,
-    "L1Loss": _weigh_elements,
-    "BCELoss": _weigh_binary,
-    "BCEWithLogitsLoss": _weigh_binary,
-}
+def _reduction_told(told: Mapping[str, Any]) -> str:
+    """Return the reduction that these arguments ask for, by torch's own rule for the two old flags."""
+    averaged, reduced = told.get("size_average"), told.get("reduce")
+    if averaged is None and reduced is None:
+        reduction: str = told.get("reduction", "mean")
+        return reduction
+    if reduced is not None and not reduced:
+        return "none"
+    return "mean" if averaged is None or averaged else "sum"

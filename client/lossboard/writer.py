@@ -6,10 +6,11 @@ from typing import Any
 
 from lossboard.delivery import Delivery
 from lossboard.discovery import find_service
-from lossboard.environment import describe_environment, read_ranks
+from lossboard.environment import describe_environment
 from lossboard.faults import Faults, say
-from lossboard.identity import make_attempt, started_ticks
+from lossboard.identity import started_ticks
 from lossboard.journal import Journal
+from lossboard.ranks import Place
 from lossboard.reading import Series
 from lossboard.run import Run
 from lossboard.sender import Sender
@@ -20,23 +21,22 @@ from lossboard.takeover import Takeover
 class Launch:
     """What all writers of a run in this process and its forked children share."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, place: Place) -> None:
         self.settings = settings
-        self.rank, world_size = read_ranks()
-        self.attempt = make_attempt(world_size)
+        self.rank, self.attempt = place.rank, place.attempt
         self.body: dict[str, Any] = {
             "project": settings.project,
             "name": settings.name,
             "config": settings.config,
             "tags": settings.tags,
-            "environment": describe_environment(),
+            "environment": describe_environment(place.rank, place.world_size),
             "attempt": {
                 "started_unix_s": self.attempt,
                 "start_epoch": settings.start_epoch,
                 "start_batch": 0,
                 "resumed": settings.resume,
                 "rank": self.rank,
-                "world_size": world_size,
+                "world_size": place.world_size,
             },
         }
 

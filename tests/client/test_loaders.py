@@ -5,7 +5,14 @@ import pickle
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 
 from lossboard import loaders
 from lossboard.position import Position
@@ -255,3 +262,26 @@ def test_loader_prepared_by_accelerate_is_observed_through_its_inside():
     assert type(prepared.base_dataloader) is DataLoader
     skipped = accelerate.skip_first_batches(prepared, 1)
     assert loaders.observe(skipped, position)
+
+
+def ranks_share(**options):
+    return DistributedSampler(Numbers(), num_replicas=3, rank=0, **options)
+
+
+@pytest.mark.parametrize(
+    ("loader", "items"),
+    [
+        (DataLoader(Numbers(), batch_size=3), 8),
+        (
+            DataLoader(Numbers(), batch_size=3, drop_last=True),
+            8,
+        ),  # what an epoch should hold, not what it does
+        (DataLoader(Numbers(), sampler=SubsetRandomSampler([1, 4, 6])), 3),
+        (DataLoader(Numbers(), batch_size=2, sampler=ranks_share()), 8),  # 3 × 3 with one repeated
+        (DataLoader(Stream(), batch_size=2), None),
+        ([1, 2, 3], None),
+        (None, None),
+    ],
+)
+def test_items_that_an_epoch_should_hold(loader, items):
+    assert loaders.dataset_items(loader) == items

@@ -57,16 +57,58 @@ def test_empty_batch_with_a_sum_is_counted_and_not_recorded(board):
     assert run._faults.counts() == {"empty-batch": 1}
 
 
-def test_loss_that_is_not_reduced_is_recorded_as_its_plain_mean_and_says_so(board, caplog):
-    loss, loader = nn.MSELoss(reduction="none"), seed_loader(4)
-    run = board.watch(loss, loader)
+def test_loss_that_is_not_reduced_is_recorded_as_the_mean_that_torch_would_have_returned(board, caplog):
+    target = torch.tensor([0, 1, -100, 2])
+    options = {"weight": torch.tensor([1.0, 2.0, 4.0])}
+    loss, logits = nn.CrossEntropyLoss(reduction="none", **options), torch.randn(4, 3, requires_grad=True)
+    run = board.watch(loss)
+    run.epoch = 0
     with caplog.at_level(logging.WARNING, "lossboard"):
-        for _ in loader:
-            x = torch.tensor([[1.0, 2.0], [3.0, 0.0]], requires_grad=True)
-            assert loss(x, torch.zeros(2, 2)).shape == (2, 2)
+        loss(logits, target).mean().backward()  # by 4, the ignored target included: not what is recorded
+    ((value, size, weight),) = board.records(run, "loss", "batch_size", "weight")
+    assert value == pytest.approx(nn.CrossEntropyLoss(**options)(logits, target).item(), rel=1e-6)
+    assert (size, weight) == (4, 7.0)
+    assert board.meanings(run)["train/loss"] == ("mean", "class_weight", "exact")
+    assert warnings_in(caplog) == []
+
+
+def test_vector_of_an_unknown_loss_is_recorded_as_its_plain_mean_and_says_so(board, caplog):
+    run = board.watch(lambda x: x.square())
+    run.epoch = 0
+    with caplog.at_level(logging.WARNING, "lossboard"):
+        for _ in range(2):
+            run.loss(torch.tensor([[1.0, 2.0], [3.0, 0.0]], requires_grad=True))
     assert board.records(run, "loss", "batch_size", "weight") == [(3.5, 2, 4.0)] * 2
     assert board.meanings(run)["train/loss"] == ("mean", "elements", "assumed")
-    assert len(warnings_in(caplog)) == 1
+    assert len([warning for warning in warnings_in(caplog) if "plain mean" in warning]) == 1
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2)])
+def test_vector_is_reduced_by_the_weights_that_the_script_states(board, shape):
+    weights = torch.tensor([1.0, 0.0, 3.0])
+    run = board.watch(nn.L1Loss(reduction="none"), weight=lambda *_: weights)
+    run.epoch = 0
+    values = torch.tensor([2.0, 9.0, 4.0]).view(-1, *([1] * (len(shape) - 1))).expand(shape)
+    (loss,) = [watched for watched, _ in run._watched]
+    loss(values.clone().requires_grad_(), torch.zeros(shape))
+    per_item = shape[1] if len(shape) > 1 else 1
+    assert board.records(run, "loss", "weight") == [(3.5, 4.0 * per_item)]
+    assert board.meanings(run)["train/loss"][2] == "declared"
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")  # torch's own, at every such call
+def test_input_and_target_that_are_spread_over_each_other_are_told_once(board, caplog):
+    loss = nn.MSELoss()
+    run = board.watch(loss)
+    run.epoch = 0
+    with caplog.at_level(logging.WARNING, "lossboard"):
+        for _ in range(2):
+            loss(torch.ones(3, 1, requires_grad=True), torch.zeros(3))
+    (warning,) = warnings_in(caplog)
+    assert "(3, 1)" in warning
+    assert "(3, 3)" in warning
+    assert board.records(run, "weight") == [9.0, 9.0]
+    assert "broadcast" in run._traits["train/loss"]
 
 
 @pytest.mark.parametrize("weight", [7, lambda output, target: (target == 0).sum()])
@@ -78,17 +120,118 @@ def test_declared_weight_is_taken_from_the_script(board, weight):
     assert board.meanings(run)["train/loss"] == ("mean", "items", "declared")
 
 
+def rows_of(n):
+    return torch.linspace(0.1, 3.0, n * 2).view(n, 2).requires_grad_()
+
+
 @pytest.mark.parametrize(
-    ("kind", "reduction"), [(nn.HuberLoss, "mean"), (nn.HuberLoss, "sum"), (nn.KLDivLoss, "batchmean")]
+    ("loss", "finding", "meaning"),
+    [
+        (lambda x: x.square().mean(), "mean", ("mean", "items", "probed")),
+        (lambda x: x.square().sum(), "sum", ("sum", "items", "probed")),
+        (lambda x: x.square().mean().sqrt(), "non_linear", ("unknown", "items", "probed")),
+        (lambda x: x.square().mean(1).max(), "batch_coupled", ("unknown", "items", "probed")),
+        (
+            lambda x: (x.prod(1) * x[:, 0]).sum() / x[:, 0].sum(),
+            "mean_weighted",
+            ("mean", "items", "unknown"),
+        ),
+    ],
 )
-def test_loss_without_a_known_weight_is_labelled_assumed(board, kind, reduction):
-    loss = kind(reduction=reduction)
+def test_function_of_the_script_is_probed_once_and_labelled_by_what_was_found(
+    board, caplog, loss, finding, meaning
+):
     run = board.watch(loss)
-    loss(torch.rand(5, 2, requires_grad=True), torch.rand(5, 2))
-    ((size, weight),) = board.records(run, "batch_size", "weight")
-    assert size == 5
-    assert weight is None
-    assert board.meanings(run)["train/loss"] == ("sum" if reduction == "sum" else "mean", "items", "assumed")
+    run.epoch = 0
+    with caplog.at_level(logging.WARNING, "lossboard"):
+        for n in (12, 12, 7):
+            run.loss(rows_of(n))
+    assert board.meanings(run)["train/loss"] == meaning
+    assert run._traits["train/loss"]["finding"] == finding
+    assert board.records(run, "batch_size") == [12, 12, 7]
+    assert len(warnings_in(caplog)) == (0 if finding in ("mean", "sum") else 1)
+
+
+def test_batch_too_small_to_tell_is_labelled_assumed_until_one_tells(board):
+    run = board.watch(lambda x: x.square().sum())
+    run.epoch = 0
+    run.loss(rows_of(2))
+    assert board.meanings(run)["train/loss"] == ("mean", "items", "assumed")
+    run.loss(rows_of(12))
+    assert board.records(run, "series", "batch_size") == [("train/loss", 2), ("train/loss", 12)]
+    assert run._traits["train/loss"]["finding"] == "sum"
+
+
+def test_probe_that_raises_leaves_training_untouched_and_the_weight_assumed(board, caplog):
+    calls = []
+
+    def moody(x):
+        calls.append(len(x))
+        if len(x) != 12:
+            raise ValueError("twelve items or none")
+        return x.mean()
+
+    run = board.watch(moody)
+    run.epoch = 0
+    with caplog.at_level(logging.WARNING, "lossboard"):
+        for _ in range(5):
+            assert run.loss(rows_of(12)).requires_grad
+    assert board.meanings(run)["train/loss"] == ("mean", "items", "assumed")
+    assert board.records(run, "batch_size") == [12] * 5
+    assert len(warnings_in(caplog)) == 1
+    assert len(calls) < 40
+
+
+def test_unknown_reduction_of_a_loss_of_the_script_is_labelled_unknown_where_nothing_tells(board):
+    class Odd(nn.Module):
+        reduction = "median"
+
+        def forward(self, x):
+            return x.median() + torch.rand(())
+
+    loss = Odd()
+    run = board.watch(loss)
+    run.epoch = 0
+    loss(rows_of(12))
+    assert board.meanings(run)["train/loss"] == ("unknown", "items", "unknown")
+
+
+def test_negative_weight_of_the_script_is_refused_once_and_counted(board, caplog):
+    loss = nn.SmoothL1Loss()
+    run = board.watch(loss, weight=lambda *_: -1.0, strict=False)
+    run.epoch = 0
+    with caplog.at_level(logging.WARNING, "lossboard"):
+        for _ in range(2):
+            loss(torch.ones(7, requires_grad=True), torch.zeros(7))
+    assert board.records(run, "loss") == []
+    assert run._faults.counts() == {"refused-by-client": 2}
+    (warning,) = warnings_in(caplog)
+    assert "at least 0" in warning
+
+
+def test_loader_that_raises_in_the_middle_costs_nothing_but_its_own_batches(board):
+    class Broken(TensorDataset):
+        def __getitem__(self, item):
+            if item == 5 and not self.is_mended:
+                raise OSError("disk gone")
+            return super().__getitem__(item)
+
+    data = Broken(torch.arange(8.0))
+    data.is_mended = False
+    loss, loader = nn.L1Loss(), DataLoader(data, batch_size=2)
+    run = board.watch(loss, loader)
+
+    def learn():
+        for (x,) in loader:
+            loss(x.requires_grad_(), torch.zeros_like(x)).backward()
+
+    with pytest.raises(OSError, match="disk gone"):
+        learn()
+    data.is_mended = True
+    learn()
+    places = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (1, 3)]
+    assert board.records(run, "epoch", "batch") == places
+    assert run._traits["train/loss"]["dataset_items"] == 8
 
 
 def test_function_is_watched_through_the_run(board):
@@ -98,7 +241,7 @@ def test_function_is_watched_through_the_run(board):
     for (x,) in loader:
         run.loss(scale * x, torch.zeros_like(x)).backward()
     assert board.records(run, "epoch", "batch", "loss", "batch_size") == [(0, 0, 3.75, 4), (0, 1, 2.25, 4)]
-    assert board.meanings(run)["train/loss"] == ("mean", "items", "assumed")
+    assert board.meanings(run)["train/loss"] == ("mean", "items", "exact")
     run.finish()
     assert run.loss(torch.ones(2), torch.zeros(2)) == 1
 
@@ -106,7 +249,7 @@ def test_function_is_watched_through_the_run(board):
 def test_function_with_a_reduction_of_its_own_is_read_by_it(board):
     run = board.watch(nn.functional.mse_loss)
     run.loss(torch.ones(3, requires_grad=True), torch.zeros(3), reduction="sum")
-    assert board.meanings(run)["train/loss"] == ("sum", "items", "assumed")
+    assert board.meanings(run)["train/loss"] == ("sum", "items", "exact")
 
 
 def test_function_that_returns_a_number_is_recorded(board):

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy
 import pytest
 
-from lossboard.environment import find_commit, read_ranks, redact_command
+from lossboard.environment import find_commit, redact_command
 from lossboard.identity import make_run_id, make_writer_id
+from lossboard.ranks import read_ranks
 from lossboard.settings import SETTINGS, Settings, read_settings
 
 

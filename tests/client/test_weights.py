@@ -1,181 +1,30 @@
-"""Σ weight × loss ÷ Σ weight over any uneven batching is torch's own loss of all the data."""
+"""Which rule a loss has, how it reads a call, and what it says where nothing counts."""
 
-import random
+import functools
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
-from lossboard.weights import broadcast, operands, rule_for, weigh
+from lossboard.weights import Rule, Weight, broadcast_shape, find_rule, weigh
 
-ROUNDS = 12
 CLASSES = 5
+LOGITS = torch.arange(20, dtype=torch.float64).reshape(4, CLASSES).sin()
+TARGET, VALID = torch.tensor([1, 0, -100, 2]), torch.tensor([1, 0, 0, 2])
+CLASS_WEIGHTS = torch.tensor([1.0, 2, 4, 8, 16], dtype=torch.float64)
+NAN = torch.tensor(float("nan"))
 
 
-def uneven(n, rng):
-    """Cut n items into batches of unequal sizes."""
-    cuts = sorted(rng.sample(range(1, n), rng.randint(1, min(4, n - 1))))
-    return list(zip([0, *cuts], [*cuts, n], strict=True))
-
-
-def class_targets(shape, generator, ignore=None):
-    target = torch.randint(0, CLASSES, shape, generator=generator)
-    if ignore is not None:
-        target[torch.rand(shape, generator=generator) < 0.3] = ignore
-    return target
-
-
-def soft_targets(shape, generator):
-    return torch.rand(shape, generator=generator, dtype=torch.float64).softmax(1)
-
-
-def class_weights(generator):
-    return torch.rand(CLASSES, generator=generator, dtype=torch.float64) + 0.1
-
-
-def cross_entropy(shape, *, ignore=None, weighted=False, smoothing=0.0, soft=False, kind=nn.CrossEntropyLoss):
-    def make(n, g):
-        options = {"weight": class_weights(g)} if weighted else {}
-        if ignore is not None:
-            options["ignore_index"] = ignore
-        if smoothing:
-            options["label_smoothing"] = smoothing
-        full = (n, CLASSES, *shape)
-        logits = torch.randn(full, generator=g, dtype=torch.float64)
-        if kind is nn.NLLLoss:
-            logits = logits.log_softmax(1)
-        target = soft_targets(full, g) if soft else class_targets((n, *shape), g, ignore)
-        return lambda reduction: kind(reduction=reduction, **options), logits, target
-
-    return make
-
-
-def elementwise(kind, shape, target_shape=None):
-    def make(n, g):
-        input = torch.rand((n, *shape), generator=g, dtype=torch.float64)  # noqa: A001
-        size = (n, *(shape if target_shape is None else target_shape))
-        return lambda reduction: kind(reduction=reduction), input, torch.rand(size, generator=g).double()
-
-    return make
-
-
-def with_pos_weight(n, g):
-    factors = torch.tensor([2.0, 0.5, 3.0], dtype=torch.float64)
-    input = torch.randn(n, 3, generator=g, dtype=torch.float64)  # noqa: A001
-    target = torch.rand(n, 3, generator=g).double()
-    return (
-        lambda reduction: nn.BCEWithLogitsLoss(weight=factors, pos_weight=factors, reduction=reduction),
-        input,
-        target,
-    )
-
-
-CASES = {
-    "ce": (cross_entropy(()), "items"),
-    "ce ignoring": (cross_entropy((), ignore=-100), "items"),
-    "ce ignoring a class": (cross_entropy((), ignore=2), "items"),
-    "ce weighted": (cross_entropy((), weighted=True), "class_weight"),
-    "ce weighted ignoring smoothed": (
-        cross_entropy((), weighted=True, ignore=-100, smoothing=0.2),
-        "class_weight",
-    ),
-    "ce tokens": (cross_entropy((4,), ignore=-100), "tokens"),
-    "ce pixels weighted": (cross_entropy((2, 3), ignore=1, weighted=True), "class_weight"),
-    "ce smoothed": (cross_entropy((4,), smoothing=0.1), "tokens"),
-    "ce soft": (cross_entropy((), soft=True), "items"),
-    "ce soft weighted": (cross_entropy((3,), soft=True, weighted=True, smoothing=0.1), "tokens"),
-    "nll": (cross_entropy((), kind=nn.NLLLoss), "items"),
-    "nll 2d weighted": (
-        cross_entropy((2, 2), kind=nn.NLLLoss, weighted=True, ignore=-100),
-        "class_weight",
-    ),
-    "mse": (elementwise(nn.MSELoss, ()), "items"),
-    "mse column": (elementwise(nn.MSELoss, (1,)), "items"),
-    "mse matrix": (elementwise(nn.MSELoss, (3, 2)), "elements"),
-    "l1": (elementwise(nn.L1Loss, (3,)), "elements"),
-    "bce": (elementwise(nn.BCELoss, (2,)), "elements"),
-    "bce logits": (elementwise(nn.BCEWithLogitsLoss, ()), "items"),
-    "bce logits weighted": (with_pos_weight, "elements"),
-}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_weighted_mean_over_uneven_batches_is_the_loss_of_all_data(name):
-    make, unit = CASES[name]
-    rng = random.Random(name)
-    for round_no in range(ROUNDS):
-        n = rng.randint(3, 17)
-        make_loss, input, target = make(n, torch.Generator().manual_seed(round_no))  # noqa: A001
-        mean, total = make_loss("mean"), make_loss("sum")
-        pooled = mean(input, target).item()
-        top = bottom = summed = 0.0
-        for begin, end in uneven(n, rng):
-            part = input[begin:end], target[begin:end]
-            output = mean(*part)
-            weight = weigh(mean, part, {}, output)
-            assert weight.items == end - begin
-            assert (weight.unit, weight.source) == (unit, "exact")
-            if float(weight.weight):  # a batch whose targets are all ignored measures nothing
-                top += output.item() * float(weight.weight)
-                bottom += float(weight.weight)
-            else:
-                assert output.isnan()
-            output = total(*part)
-            assert float(weigh(total, part, {}, output).weight) == float(weight.weight)
-            summed += output.item()
-        if bottom:
-            assert top / bottom == pytest.approx(pooled, rel=1e-12, abs=1e-14)
-            assert summed / bottom == pytest.approx(pooled, rel=1e-12, abs=1e-14)
-
-
-@pytest.mark.parametrize("kind", [nn.MSELoss, nn.L1Loss])
-@pytest.mark.parametrize(
-    ("input_shape", "target_shape", "expected"),
-    [((3, 1), (3,), 9), ((4, 2), (2,), 8), ((), (), 1), ((4,), (), 4)],
-)
-@pytest.mark.filterwarnings("ignore:Using a target size")
-def test_broadcast_operands_are_weighed_by_their_common_shape(kind, input_shape, target_shape, expected):
-    input, target = torch.rand(input_shape).double(), torch.rand(target_shape).double()  # noqa: A001
-    mean, total = kind()(input, target), kind(reduction="sum")(input, target)
-    assert weigh(kind(), (input, target), {}, mean).weight == expected
-    assert total.item() / mean.item() == pytest.approx(expected, rel=1e-12)
-
-
-def test_unbatched_input_is_one_item():
-    logits, loss = torch.randn(CLASSES), nn.CrossEntropyLoss()
-    hard, soft = torch.tensor(1), torch.rand(CLASSES).softmax(0)
-    for target in (hard, soft):
-        weight = weigh(loss, (logits, target), {}, loss(logits, target))
-        assert (float(weight.weight), weight.items, weight.unit) == (1, 1, "items")
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_batch_without_a_valid_target_has_weight_zero(weighted):
-    loss = nn.CrossEntropyLoss(weight=torch.ones(CLASSES) if weighted else None)
-    for n in (0, 3):
-        operands = torch.randn(n, CLASSES), torch.full((n,), -100)
-        output = loss(*operands)
-        weight = weigh(loss, operands, {}, output)
-        assert float(weight.weight) == 0
-        assert weight.items == n
-        assert output.isnan()
-
-
-def test_empty_batches_have_weight_zero():
-    empty = torch.rand(0, 3)
-    for loss in (nn.MSELoss(), nn.BCELoss(), nn.CrossEntropyLoss()):
-        assert float(weigh(loss, (empty, empty), {}, torch.tensor(float("nan"))).weight) == 0
-
-
-def test_float32_class_weights_are_summed_in_float64():
-    loss = nn.CrossEntropyLoss(weight=torch.tensor([0.1, 2.0**24]))
-    target = torch.tensor([1, *[0] * 1000])
-    weight = weigh(loss, (torch.zeros(1001, 2), target), {}, torch.tensor(0.0))
-    assert float(weight.weight) == pytest.approx(2.0**24 + 1000 * float(torch.tensor(0.1)), rel=1e-15)
+def rule_of(loss: Any) -> Rule:
+    rule = find_rule(loss)
+    assert rule is not None
+    return rule
 
 
 class Focal(nn.CrossEntropyLoss):
-    def forward(self, input, target):  # noqa: A002
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
         return super().forward(input, target) ** 2
 
 
@@ -183,24 +32,242 @@ class Renamed(nn.CrossEntropyLoss):
     pass
 
 
-def test_subclass_with_a_forward_of_its_own_is_not_exact():
-    assert rule_for(Focal()) is None
-    assert rule_for(Renamed()) is rule_for(nn.CrossEntropyLoss())
-    assert rule_for(nn.SmoothL1Loss()) is None
-    assert rule_for(torch.nn.functional.mse_loss) is None
+class NLLLoss(nn.Module):
+    """Called as torch's own, and another thing."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
+        return (input - target).max()
 
 
-def test_arguments_are_found_by_position_and_by_name():
-    assert operands((1, 2), {}) == operands((1,), {"target": 2}) == operands((), {"input": 1, "target": 2})
+@functools.wraps(functional.mse_loss)
+def dressed_up(input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
+    return functional.mse_loss(input, target).sqrt()
 
 
-def test_loss_that_is_not_reduced_is_not_weighed():
-    loss, x = nn.MSELoss(reduction="none"), torch.rand(3)
-    assert weigh(loss, (x, x), {}, loss(x, x)) is None
+@pytest.mark.parametrize(
+    "loss",
+    [
+        Focal(),
+        NLLLoss(),
+        dressed_up,
+        torch.compile(dressed_up, backend="eager"),
+        functools.partial(dressed_up),
+        lambda a, b: (a - b).mean(),
+        torch.mean,
+        nn.Linear(2, 2),
+        nn.CrossEntropyLoss(reduction="median"),
+        nn.MSELoss(reduction=None),  # type: ignore[arg-type]
+        functools.partial(functional.mse_loss, reduction="median"),
+        nn.TripletMarginWithDistanceLoss(distance_function=lambda a, b: (a - b).abs()),
+        None,
+    ],
+)
+def test_what_may_divide_by_anything_has_no_rule(loss: Any) -> None:
+    assert find_rule(loss) is None
+    assert weigh(loss, (LOGITS, TARGET), {}, NAN) is None
+
+
+def test_forward_replaced_on_the_object_has_no_rule() -> None:
+    loss = nn.MSELoss()
+    loss.forward = lambda input, target: (input - target).max()  # type: ignore[method-assign]  # noqa: A006
+    assert find_rule(loss) is None
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        Renamed(weight=CLASS_WEIGHTS),
+        torch.compile(nn.CrossEntropyLoss(weight=CLASS_WEIGHTS), backend="eager"),
+        functools.partial(functional.cross_entropy, weight=CLASS_WEIGHTS),
+        torch.compile(functools.partial(functional.cross_entropy, weight=CLASS_WEIGHTS), backend="eager"),
+        functools.partial(functools.partial(functional.cross_entropy, reduce=True), weight=CLASS_WEIGHTS),
+        functools.partial(torch.compile(functional.cross_entropy, backend="eager"), weight=CLASS_WEIGHTS),
+        functools.partial(nn.CrossEntropyLoss(weight=CLASS_WEIGHTS)),
+        functools.partial(functional.cross_entropy, LOGITS, weight=CLASS_WEIGHTS),
+        functools.partial(nn.CrossEntropyLoss(weight=CLASS_WEIGHTS), LOGITS),
+    ],
+)
+def test_loss_is_found_behind_its_wrappers(loss: Any) -> None:
+    is_bound = isinstance(loss, functools.partial) and loss.args
+    args = (TARGET,) if is_bound else (LOGITS, TARGET)
+    assert weigh(loss, args, {}, NAN) == Weight(2 + 1 + 4, "class_weight", "exact", 4)
+    assert rule_of(loss).reduction({}, args) == "mean"
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(weight=CLASS_WEIGHTS), functional.cross_entropy])
+def test_operands_are_found_by_position_and_by_name(loss: Any) -> None:
+    rule = rule_of(loss)
+    told = {} if isinstance(loss, nn.Module) else {"weight": CLASS_WEIGHTS}
+    for args, kwargs in (
+        ((LOGITS, TARGET), {}),
+        ((LOGITS,), {"target": TARGET}),
+        ((), {"target": TARGET, "input": LOGITS}),
+    ):
+        weight, rows = rule.weigh(args, {**kwargs, **told}, NAN)
+        assert (weight.item(), rows, rule.unit(args, {**kwargs, **told})) == (7, 4, "class_weight")
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "kwargs", "weight", "reduction"),
+    [
+        (functional.cross_entropy, (LOGITS, TARGET, CLASS_WEIGHTS), {}, 7, "mean"),
+        (functional.cross_entropy, (LOGITS, VALID, None, None, 0), {}, 2, "mean"),
+        (functional.cross_entropy, (LOGITS, VALID), {"ignore_index": 0, "weight": CLASS_WEIGHTS}, 6, "mean"),
+        (functional.nll_loss, (LOGITS, TARGET, None, False), {}, 3, "sum"),
+        (functional.nll_loss, (LOGITS, TARGET, None, False), {"reduce": False}, 3, "none"),
+        (functional.mse_loss, (LOGITS, LOGITS, None, None, "sum"), {}, 20, "sum"),
+        (functional.mse_loss, (LOGITS, LOGITS), {"weight": LOGITS.abs() * 0 + 0.5}, 10, "mean"),
+        (functional.huber_loss, (LOGITS, LOGITS, "none"), {"weight": LOGITS.abs() * 0 + 0.5}, 20, "none"),
+        (functional.huber_loss, (LOGITS, LOGITS, "sum"), {}, 20, "sum"),
+        (functional.kl_div, (LOGITS, LOGITS, None, None, "batchmean"), {}, 4, "mean"),
+        (functional.kl_div, (LOGITS, LOGITS), {"reduction": "batchmean"}, 4, "mean"),
+        (functional.gaussian_nll_loss, (LOGITS, LOGITS), {"var": 0.5, "reduction": "sum"}, 20, "sum"),
+        (functional.l1_loss, (LOGITS, LOGITS), {"reduction": "elementwise_mean"}, 20, "mean"),
+    ],
+)
+def test_options_of_a_call_are_found_by_position_and_by_name(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], weight: float, reduction: str
+) -> None:
+    assert float(rule_of(function).weigh(args, kwargs, NAN)[0]) == weight
+    assert rule_of(function).reduction(kwargs, args) == reduction
+
+
+def test_call_overrules_what_a_partial_binds() -> None:
+    rule = rule_of(functools.partial(functional.cross_entropy, weight=CLASS_WEIGHTS, reduction="sum"))
+    assert (rule.reduction({}), rule.reduction({"reduction": "none"})) == ("sum", "none")
+    assert rule.weigh((LOGITS, TARGET), {"weight": None}, NAN)[0].item() == 3
+    bound = rule_of(functools.partial(functional.huber_loss, LOGITS))
+    assert bound.reduction({}, (LOGITS, "sum")) == "sum"
+
+
+def test_module_is_asked_at_each_call() -> None:
+    loss = nn.CrossEntropyLoss(weight=torch.ones(CLASSES))
+    rule = rule_of(loss)
+    loss.weight, loss.reduction = CLASS_WEIGHTS, "sum"
+    assert (rule.weigh((LOGITS, TARGET), {}, NAN)[0].item(), rule.reduction({})) == (7, "sum")
+    del loss.weight
+    loss.weight = nn.Parameter(CLASS_WEIGHTS * 2)
+    weight, _rows = rule.weigh((LOGITS, TARGET), {}, NAN)
+    assert (weight.item(), weight.requires_grad) == (14, False)
+
+
+def test_loss_is_taken_out_of_what_adaptive_softmax_returns() -> None:
+    loss = nn.AdaptiveLogSoftmaxWithLoss(CLASSES, 6, [2, 4], 1.0)
+    output = loss(LOGITS.float(), TARGET.abs() % 6)
+    assert rule_of(loss).value(output) is output.loss
+    assert rule_of(nn.MSELoss()).value(NAN) is NAN
+
+
+@pytest.mark.parametrize(
+    ("loss", "args"),
+    [
+        (nn.CrossEntropyLoss(), (LOGITS[0], TARGET[0])),
+        (nn.CrossEntropyLoss(), (LOGITS[0], LOGITS[0].softmax(0))),
+        (nn.MultiMarginLoss(), (LOGITS[0], TARGET[0])),
+        (nn.MultiLabelMarginLoss(), (LOGITS[0], torch.tensor([1, -1, 0, 0, 0]))),
+        (nn.MultiLabelSoftMarginLoss(), (LOGITS[0], LOGITS[0])),
+        (nn.CosineEmbeddingLoss(), (LOGITS[0], LOGITS[1], torch.tensor(1))),
+        (nn.TripletMarginLoss(), (LOGITS[0], LOGITS[1], LOGITS[2])),
+        (nn.MSELoss(), (LOGITS[0, 0], LOGITS[0, 1])),
+        (nn.KLDivLoss(reduction="batchmean"), (LOGITS[0, 0], LOGITS[0, 1])),
+        (nn.CTCLoss(), (LOGITS.log_softmax(1), TARGET[:2], torch.tensor(4), torch.tensor(2))),
+        (nn.AdaptiveLogSoftmaxWithLoss(CLASSES, 6, [2, 4], 1.0).double(), (LOGITS[0], TARGET[0])),
+    ],
+)
+def test_call_without_a_batch_is_one_item(loss: Any, args: tuple[Any, ...]) -> None:
+    output = rule_of(loss).value(loss(*args))
+    assert output.isfinite()
+    assert weigh(loss, args, {}, output) == Weight(1, "items", "exact", 1)
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(weight=CLASS_WEIGHTS)])
+@pytest.mark.parametrize("n", [0, 3])
+def test_batch_without_a_target_that_counts_has_weight_zero(loss: Any, n: int) -> None:
+    args = torch.randn(n, CLASSES, dtype=torch.float64), torch.full((n,), -100)
+    assert loss(*args).isnan()
+    assert weigh(loss, args, {}, NAN) == Weight(0, rule_of(loss).unit(args, {}), "exact", n)
+
+
+def test_class_weights_of_zero_have_weight_zero() -> None:
+    loss = nn.NLLLoss(weight=torch.tensor([0.0, 1, 1]))
+    args = LOGITS[:, :3].float(), torch.zeros(4, dtype=torch.long)
+    assert loss(*args).isnan()
+    assert weigh(loss, args, {}, NAN) == Weight(0, "class_weight", "exact", 4)
+
+
+@pytest.mark.parametrize(
+    "loss", [nn.MSELoss(), nn.BCELoss(), nn.CrossEntropyLoss(), nn.KLDivLoss(reduction="batchmean")]
+)
+def test_empty_batch_has_weight_zero(loss: Any) -> None:
+    empty = torch.rand(0, 3)
+    assert loss(empty, empty).isnan()
+    assert weigh(loss, (empty, empty), {}, NAN) == (0, rule_of(loss).unit((empty, empty), {}), "exact", 0)
+
+
+# Of nothing torch 2.13 returns what happens to be in memory here, not NaN: the weight alone tells.
+@pytest.mark.parametrize("loss", [nn.MultiMarginLoss(), nn.MultiLabelMarginLoss()])
+def test_empty_batch_of_margins_has_weight_zero(loss: Any) -> None:
+    args = torch.rand(0, 3), torch.zeros((0, 3) if isinstance(loss, nn.MultiLabelMarginLoss) else 0).long()
+    assert weigh(loss, args, {}, loss(*args)) == Weight(0, "items", "exact", 0)
+
+
+def test_float32_class_weights_are_summed_in_float64() -> None:
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([0.1, 2.0**24]))
+    weight, _rows = rule_of(loss).weigh((torch.zeros(1001, 2), torch.tensor([1, *[0] * 1000])), {}, NAN)
+    assert float(weight) == pytest.approx(2.0**24 + 1000 * float(torch.tensor(0.1)), rel=1e-15)
+
+
+def test_class_156_in_bytes_is_not_taken_for_the_ignored_minus_100() -> None:
+    args = torch.zeros(2, 200), torch.tensor([156, 3], dtype=torch.uint8)
+    loss, heavy = nn.CrossEntropyLoss(), nn.CrossEntropyLoss(weight=torch.ones(200))
+    assert loss(*args).item() * 2 == pytest.approx(nn.CrossEntropyLoss(reduction="sum")(*args).item())
+    assert weigh(loss, args, {}, NAN) == Weight(2, "items", "exact", 2)
+    assert weigh(heavy, args, {}, NAN) == Weight(2, "class_weight", "exact", 2)
+
+
+ELEMENTWISE = [nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNLLLoss, nn.HingeEmbeddingLoss]
+
+
+@pytest.mark.parametrize("kind", ELEMENTWISE)
+@pytest.mark.parametrize(
+    ("input_shape", "target_shape", "weight", "is_trap"),
+    [
+        ((3, 1), (3,), 9, True),
+        ((3,), (3, 1), 9, True),
+        ((2, 3, 1), (3, 4), 24, True),
+        ((4, 2), (2,), 8, False),
+        ((4, 1), (4, 3), 12, False),
+        ((), (3,), 3, False),
+        ((3, 1), (3, 1), 3, False),
+        ((1, 1), (1,), 1, False),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_broadcast_that_multiplies_elements_is_told(
+    kind: Any, input_shape: Any, target_shape: Any, weight: int, is_trap: bool
+) -> None:
+    args = torch.rand(input_shape).double() + 1, torch.rand(target_shape).double()
+    rule = rule_of(kind())
+    assert rule.weigh(args, {}, NAN)[0] == weight
+    assert kind(reduction="sum")(*args).item() / kind()(*args).item() == pytest.approx(weight, rel=1e-12)
+    told = f"input {input_shape} and target {target_shape} were broadcast to "
+    found = rule.broadcast((args[0],), {rule._names[1]: args[1]})
+    assert (found or "").startswith(told) if is_trap else found is None
+
+
+def test_broadcast_says_the_shape() -> None:
+    told = rule_of(functional.mse_loss).broadcast((torch.rand(3, 1), torch.rand(3)), {})
+    assert told == "input (3, 1) and target (3,) were broadcast to (3, 3)"
+
+
+def test_broadcast_that_a_loss_is_made_for_is_not_told() -> None:
+    column, row = torch.rand(3, 1), torch.rand(1, 4)
+    assert rule_of(nn.MarginRankingLoss()).broadcast((column, row, torch.ones(1, 1)), {}) is None
+    assert rule_of(nn.TripletMarginLoss()).broadcast((row, column, torch.rand(3, 4)), {}) is None
 
 
 @pytest.mark.parametrize(
     ("a", "b"), [((3, 1), (3,)), ((0, 3), (1, 3)), ((2, 1, 4), (5, 1)), ((), (2,)), ((1,), (0,))]
 )
-def test_broadcast_shape_is_torchs_own(a, b):
-    assert broadcast(a, b) == tuple(torch.broadcast_shapes(a, b))
+def test_broadcast_shape_is_torchs_own(a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    assert broadcast_shape(a, b) == tuple(torch.broadcast_shapes(a, b))

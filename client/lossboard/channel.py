@@ -1,0 +1,170 @@
+"""One loss value's way from a call that was seen to the journal: what it means, where it stands."""
+
+import math
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+from lossboard import wire
+from lossboard.backward import Backward
+from lossboard.deferred import DeviceBuffer
+from lossboard.meaning import Meaning, Seen
+from lossboard.steps import StepClock
+
+
+class Channel:
+    """The series, one for each split, that one value of a watched loss is recorded in.
+
+    A loss that returns several values has a channel for each.
+    """
+
+    def __init__(
+        self,
+        run: Any,
+        name: str,
+        meaning: Meaning,
+        buffer: DeviceBuffer,
+        clock: StepClock,
+        expected: int | None,
+    ) -> None:
+        self.meaning = meaning
+        self.names = {split: f"{split}/{name}" for split in ("train", "val")}
+        self.backward = Backward(self._tell_divisor, partial(run._count, "skipped-step"))
+        self.last: float | None = None
+        """The value of the newest call, where it could be read at once."""
+        self._run = run
+        self._position = run._position
+        self._buffer = buffer
+        self._clock = clock
+        self._expected = expected
+        self._is_settled = False
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._late: list[tuple[int | None, Any]] = []  # gradients that autograd's thread left on a device
+
+    def record(self, split: str, args: Any, kwargs: Mapping[str, Any], output: Any, value: Any) -> None:
+        """Record one evaluation: `value` is its tensor, still in the graph, or a number."""
+        if not self._is_settled:
+            self._settle(args, kwargs, output, value)
+        step = self._clock.now()
+        is_tensor = type(value) is not float
+        if split == "train" and is_tensor and self.backward.is_curious and value.requires_grad:
+            self.backward.observe(value, step, self._late.append)
+        seen = self.meaning.read(args, kwargs, value.detach() if is_tensor else value)
+        items = self.meaning.items(split, seen.rows)
+        number = self._numbers.get((split, seen.reduction))
+        if number is None:
+            number = self._declare(split, seen, args, kwargs, value if is_tensor else None)
+        place = self.place(split, number, items, step)
+        if not is_tensor:
+            self.write(place, None, value, seen.weight, seen.window)
+        elif seen.value.is_cpu:
+            # Read at once: `loss /= k` in place would change what is kept.
+            self.last = seen.value.item()
+            self.write(place, None, self.last, _host(seen.weight), _host(seen.window))
+        else:
+            self._defer(place, seen)
+
+    def place(self, split: str, number: int, items: int | None, step: int | None) -> tuple[Any, ...]:
+        """Take the position of a record: where training stands is fixed when the hook runs."""
+        if split == "train":
+            epoch, batch = self._position.train_record(self.names["train"])
+            if epoch < 0:
+                self._run._warn("epoch-undeclared", _OTHER if self._position.is_observed else _UNDECLARED)
+            elif self._position.is_forsaken:
+                self._run._warn("epoch-forsaken", _FORSAKEN)
+            return number, epoch, batch, items, 0, step
+        epoch, pass_no, batch = self._position.val_record(self.names["val"])
+        return number, epoch, batch, items, pass_no, step
+
+    def write(
+        self, place: tuple[Any, ...], at: float | None, value: float, weight: Any, window: Any = None
+    ) -> None:
+        """Append a record whose numbers are on the host; `at` is when it was seen, None for now."""
+        number, epoch, batch, items, pass_no, step = place
+        if items == 0 and math.isfinite(value):
+            self._run._count("empty-batch")  # a sum over nothing is 0 and measures nothing
+            return
+        if weight is not None and not 0 <= weight < math.inf:
+            self._run._refuse(
+                wire.RecordError("weight", f"must be finite and at least 0, not {weight!r:.40}")
+            )
+            return
+        window = None if window is None else float(window)
+        self._run._append(number, epoch, batch, value, items, weight, pass_no, None, step, window, time=at)
+
+    def number_of(self, split: str, reduction: str, unit: str) -> int:
+        """Return the journal's number of a series whose calls were compiled."""
+        number = self._numbers.get((split, reduction))
+        if number is None:
+            number = self._run._series_number(self.names[split], reduction, unit, self.meaning.source())
+            self._numbers[split, reduction] = number
+            self._tell_expected(split)
+        return number
+
+    def _defer(self, place: tuple[Any, ...], seen: Seen) -> None:
+        late, self._late = self._late, []
+        for step, gradient in late:
+            self._buffer.put(partial(self.backward.arrive, step), gradient)
+        self._buffer.put(partial(self.write, place, time.time()), seen.value, seen.weight, seen.window)
+
+    def _declare(self, split: str, seen: Seen, args: Any, kwargs: Any, value: Any) -> int:
+        if self.meaning.is_vector:
+            self._run._warn("vector-loss", _VECTOR)
+        reduction, unit, source = self.meaning.describe(args, kwargs, seen)
+        name = self.names[split]
+        number: int = self._run._series_number(name, reduction, unit, source)
+        self._numbers[split, seen.reduction] = number
+        dtype = None if value is None else str(value.dtype).removeprefix("torch.")
+        broadcast = self.meaning.broadcast(args, kwargs)
+        if broadcast is not None:
+            self._run._warn("broadcast", f"{broadcast}: the loss compares every one with every other.")
+        finding = None if self.meaning.finding is None else self.meaning.finding.finding
+        known = dtype if dtype in wire.DTYPES else None
+        self._run._tell_traits(name, dtype=known, broadcast=broadcast, finding=finding)
+        self._tell_expected(split)
+        return number
+
+    def _tell_expected(self, split: str) -> None:
+        if split == "train":
+            self._run._tell_traits(self.names["train"], dataset_items=self._expected)
+
+    def _settle(self, args: Any, kwargs: Any, output: Any, value: Any) -> None:
+        self._is_settled = type(value) is float or self.meaning.prepare(args, kwargs, output)
+        self._numbers.clear()  # more may be known now than was declared
+        finding = self.meaning.finding
+        if self._is_settled and finding is not None and finding.finding not in ("mean", "sum"):
+            self._run._warn(f"finding-{self.names['train']}", finding.reason)
+
+    def _tell_divisor(self, divisor: float, per_step: int) -> None:
+        name = self.names["train"]
+        self._run._tell_traits(name, divided_by=divisor)
+        if divisor == per_step and per_step > 1:
+            message = f"each {name} is divided by {per_step} before backward, over {per_step} batches a step"
+        else:
+            message = f"{name} is multiplied by {1 / divisor:.6g} before backward"
+        self._run._warn(f"divisor-{name}", f"{message}. The board has the loss as it was before that.")
+
+
+def _host(number: Any) -> Any:
+    return number.item() if hasattr(number, "item") else number
+
+
+_UNDECLARED: Final = (
+    "nothing tells when an epoch begins, so sums over an epoch can't be shown. Pass the training loader:"
+    " lossboard.watch(loss_func, loader); for a list or a generator loop over `for epoch in run.epochs(n)`,"
+    " or set run.epoch = epoch."
+)
+_OTHER: Final = (
+    "the loop does not iterate the watched loader, so nothing tells when an epoch begins. Call"
+    " lossboard.watch with the loader that the loop iterates, after accelerator.prepare and the like; or loop"
+    " over `for epoch in run.epochs(n)`."
+)
+_FORSAKEN: Final = (
+    "training goes on although the watched loader's iteration has ended; everything counts to its last epoch."
+    " Where each epoch makes a loader of its own, loop over `for epoch in run.epochs(n)`, or set run.epoch."
+)
+_VECTOR: Final = (
+    "the watched loss returns one value per item or element (reduction='none'). Their plain mean is recorded;"
+    " if you weight or mask them before backward, that is another number: pass weight=, or call run.log."
+)

@@ -1,0 +1,115 @@
+"""A loss of several named values: each has its series, and their sum is held against the total."""
+
+import logging
+from contextlib import closing
+
+import pytest
+import torch
+from torch import nn
+
+from loops import Absolute, seed_loader, warnings_in
+from offline import Board
+
+
+@pytest.fixture
+def board(tmp_path):
+    with closing(Board(tmp_path)) as board:
+        yield board
+
+
+def learn(loss, loader, choose, epochs=2):
+    model = Absolute()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    for _epoch in range(epochs):
+        for (x,) in loader:
+            optimizer.zero_grad()
+            choose(loss(model(x))).backward()
+            optimizer.step()
+
+
+def detection(prediction):
+    """As torchvision's detectors answer: parts, and the script adds them up."""
+    return {"box": prediction.mean(), "cls": prediction.square().mean()}
+
+
+def with_total(factor, extra=0.0):
+    def loss(prediction):
+        box, sharp = prediction.mean(), prediction.square().mean()
+        return {"loss": box + factor * sharp + extra * prediction.mean(), "box": box, "cls": sharp}
+
+    return loss
+
+
+def test_each_part_is_a_series_and_its_factor_is_found(board):
+    loader = seed_loader(4)
+    run = board.watch(detection, loader)
+    learn(run.loss, loader, lambda parts: parts["box"] + 0.5 * parts["cls"])
+    assert board.records(run, "loss", series="train/box") == [3.75, 2.25] * 2
+    assert board.records(run, "loss", series="train/cls") == [15.25, 5.75] * 2
+    assert board.records(run, "epoch", "batch", series="train/cls") == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert run._traits["train/box"]["parts"] == {"train/box": 1.0, "train/cls": 0.5}
+
+
+def test_total_that_is_the_sum_of_its_parts_raises_no_question(board, caplog):
+    loader, loss = seed_loader(4), with_total(0.5)
+    run = board.watch(loss, loader)
+    with caplog.at_level(logging.WARNING, "lossboard"):
+        learn(run.loss, loader, lambda parts: parts["loss"], epochs=4)
+    traits = run._traits["train/loss"]
+    assert traits["parts"] == {"train/box": 1.0, "train/cls": 0.5}
+    assert "parts_gap" not in traits
+    assert not [warning for warning in warnings_in(caplog) if "something else" in warning]
+    assert board.records(run, "loss", series="train/loss")[:2] == [3.75 + 7.625, 2.25 + 2.875]
+
+
+def test_total_with_something_else_in_it_is_told_once(board, caplog):
+    loader = seed_loader(4)
+
+    def loss(prediction):
+        box = prediction.mean()
+        return {"total": box + 1.0, "box": box}
+
+    run = board.watch(loss, loader)
+    with caplog.at_level(logging.WARNING, "lossboard"):
+        learn(run.loss, loader, lambda parts: parts["total"], epochs=4)
+    assert run._traits["train/loss"]["parts_gap"] == pytest.approx(1 / 3.25)
+    assert len([warning for warning in warnings_in(caplog) if "something else" in warning]) == 1
+
+
+def test_parts_may_have_weights_of_their_own(board):
+    loader = seed_loader(4)
+    run = board.watch(detection, loader, weight={"box": 8, "cls": lambda prediction: prediction.sum()})
+    learn(run.loss, loader, lambda parts: parts["box"] + parts["cls"], epochs=1)
+    assert board.records(run, "weight", series="train/box") == [8.0, 8.0]
+    assert board.records(run, "weight", series="train/cls") == [15.0, 9.0]
+    assert board.meanings(run)["train/cls"] == ("mean", "items", "declared")
+
+
+def test_parts_without_gradients_are_a_validation_pass(board):
+    loader = seed_loader(4)
+    run = board.watch(detection, loader)
+    with torch.no_grad():
+        for (x,) in loader:
+            run.loss(x)
+    assert board.records(run, "loss", "pass_no", series="val/box") == [(3.75, 0), (2.25, 0)]
+
+
+class Model(nn.Module):
+    """A module that computes its losses itself and returns them by name, beside what is none."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = Absolute()
+
+    def forward(self, x):
+        y = self.inner(x)
+        return {"loss_box": y.mean(), "answers": y, "text": "none"}
+
+
+def test_module_that_returns_a_mapping_is_hooked_and_what_is_no_loss_left_out(board):
+    model, loader = Model(), seed_loader(4)
+    run = board.watch(model, loader)
+    for (x,) in loader:
+        model(x)["loss_box"].backward()
+    assert board.records(run, "loss", series="train/loss_box") == [3.75, 2.25]
+    assert board.meanings(run) == {"train/loss_box": ("mean", "items", "assumed")}
