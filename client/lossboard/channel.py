@@ -11,6 +11,9 @@ from lossboard.backward import Backward
 from lossboard.deferred import DeviceBuffer
 from lossboard.meaning import Meaning, Seen
 from lossboard.steps import StepClock
+from lossboard.verdict import CONTRADICTED
+
+_PLAIN: Final = ("mean", "sum")  # findings that leave nothing to say
 
 
 class Channel:
@@ -133,8 +136,10 @@ class Channel:
         self._is_settled = type(value) is float or self.meaning.prepare(args, kwargs, output)
         self._numbers.clear()  # more may be known now than was declared
         finding = self.meaning.finding
-        if self._is_settled and finding is not None and finding.finding not in ("mean", "sum"):
-            self._run._warn(f"finding-{self.names['train']}", finding.reason)
+        if not self._is_settled or finding is None:
+            return
+        if finding.finding not in _PLAIN or finding.reason.endswith(CONTRADICTED):
+            self._run._warn(f"finding-{self.names['train']}", f"{self.names['train']}: {finding.reason}")
 
     def _tell_divisor(self, divisor: float, per_step: int) -> None:
         name = self.names["train"]

@@ -2,9 +2,9 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 _is_muted: ContextVar[bool] = ContextVar("lossboard_is_muted", default=False)
 
@@ -66,6 +66,26 @@ def undisturbed(more_dice: Iterable[Any] = ()) -> Iterator[Dice]:
         _is_muted.reset(token)
         torch.set_autocast_cache_enabled(is_cached)
         dice.restore()
+
+
+def find_danger() -> str | None:
+    """Say why calling the script's code on the side could hang or spoil it; None where it could not."""
+    torch = sys.modules["torch"]
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        return "The loss may talk to the other processes of this run, which would wait for it."
+    if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+        return "A CUDA graph is being captured."
+    return "The loss is being compiled." if torch.compiler.is_compiling() else None
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """Keep compiled functions from being compiled anew for each shape that they are called with."""
+    stance = getattr(sys.modules["torch"].compiler, "set_stance", None)
+    # Asking dynamo loads it, which takes a second; whoever has compiled something has it.
+    if stance is None or "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    return cast(AbstractContextManager[Any], stance("force_eager"))
 
 
 def _bytes_of(state: Any) -> Any:

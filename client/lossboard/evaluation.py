@@ -42,7 +42,7 @@ def evaluate(model: Any, loss_func: Any, loader: Iterable[Any]) -> float:
     if not callable(loss_func):
         raise TypeError(f"loss_func must be a torch.nn.Module or a function, not {type(loss_func).__name__}")
     run = active_run()
-    declared = None if run is None else run._declared_weight(loss_func)
+    declared, series = (None, "loss") if run is None else run._told_of(loss_func)
     if isinstance(declared, Mapping):
         declared = declared.get("loss")  # of a loss with parts, the total
     tally = Tally(loss_func, Meaning(loss_func, declared, None), is_model=loss_func is model)
@@ -60,7 +60,7 @@ def evaluate(model: Any, loss_func: Any, loader: Iterable[Any]) -> float:
     _warn(run, loss_func, tally.meaning)
     if run is not None:
         with guard(run):
-            _record(run, f"eval/{_series_of(run, loss_func)}", result, tally, dataset_items(loader))
+            _record(run, f"eval/{series}", result, tally, dataset_items(loader))
     return result
 
 
@@ -148,12 +148,6 @@ def _unwatched(loss_func: Any) -> Any:
     """Return a function without the watcher that `watch` has put around it."""
     is_ours = getattr(loss_func, "__globals__", {}).get("__name__") == "lossboard.watching"
     return loss_func.__wrapped__ if is_ours else loss_func
-
-
-def _series_of(run: Any, loss_func: Any) -> str:
-    """Return the series of a watched loss, without its split."""
-    watchers: Iterator[Any] = (getattr(callback, "__self__", None) for callback in run._on_finish_callbacks)
-    return next((each._series for each in watchers if getattr(each, "_loss_func", None) is loss_func), "loss")
 
 
 def _warn(run: Any, loss_func: Any, meaning: "Meaning") -> None:

@@ -41,7 +41,7 @@ class Meaning:
     def __init__(
         self, loss_func: Any, declared: Any, loader_batch: int | None, last_batch: int | None = None
     ) -> None:
-        self.finding: "Finding | None" = None
+        self.finding: Finding | None = None
         self.is_vector = False  # a plain mean over what was not reduced, for want of a rule
         self._loss_func = loss_func
         self._declared = declared

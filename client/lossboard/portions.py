@@ -45,6 +45,9 @@ class Batch:
         self._places = _cut(self.taken)
         self.sizes = {name: len(self._places[name]) for name in "ABCDE"}
         self.is_uniform = any(_is_uniform(tensor) for tensor in rows)
+        # Else what belongs to the items may have been mistaken: class weights, say, for items.
+        others = {length for tensor in tensors for length in tensor.shape[1:]}
+        self.is_plain = len(rows) == len(tensors) and self.items not in others
         self._sample: list[list[Any]] = []
 
     def prepare(self, standins: Standins, *, is_varied: bool) -> None:

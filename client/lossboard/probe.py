@@ -8,11 +8,11 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
-from lossboard.disturbance import Dice, undisturbed
+from lossboard.disturbance import Dice, find_danger, uncompiled, undisturbed
 from lossboard.portions import Batch
 from lossboard.standins import Standins
 from lossboard.verdict import Judge, Unclear
@@ -49,14 +49,12 @@ def probe(loss_func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], weight
         return Finding("not_probed", "Only losses of torch can be probed.", 0)
     trial = _Trial(torch, loss_func)
     try:
-        _refuse_where_unsafe(torch)
-        try:
+        danger = find_danger()
+        if danger is not None:
+            raise Unclear(danger)
+        with _cutting():
             batch = Batch(args, kwargs)
-        except Unclear:
-            raise
-        except Exception as error:
-            raise Unclear(f"The arguments can't be cut into parts: {error}"[:200]) from None
-        with warnings.catch_warnings(), _eager(torch), undisturbed() as dice:
+        with warnings.catch_warnings(), uncompiled(), undisturbed() as dice:
             warnings.simplefilter("ignore")
             try:
                 trial.begin(batch, dice)
@@ -152,8 +150,8 @@ class _Trial:
         refusal = Unclear("")
         for is_varied in (True, False) if self._batch.is_uniform else (False,):
             for device, is_double in ways:
-                if is_varied and device is None and home != "cpu":
-                    continue  # a class index that is none would stop the whole device
+                if device is None and home != "cpu" and (is_varied or not self._batch.is_plain):
+                    continue  # an index out of range would stop the whole device
                 try:
                     value = self._try(device, is_double, is_varied)
                 except Unclear as unclear:
@@ -169,7 +167,8 @@ class _Trial:
         self._standin = self._standins.of(self._loss_func)
         if isinstance(self._loss_func, torch.nn.Module) and self._standins.originals:
             raise Unclear("The loss is a module that can't be copied, or is too large to be.")
-        self._batch.prepare(self._standins, is_varied=is_varied)
+        with _cutting():
+            self._batch.prepare(self._standins, is_varied=is_varied)
         for buffer in (buffer for module in self._standins.originals for buffer in module.buffers()):
             self._buffers.setdefault(id(buffer), (buffer, buffer.clone()))
         self.noise = _NOISE["float64"]
@@ -193,10 +192,8 @@ class _Trial:
         self.noise = max(self.noise, _NOISE.get(str(kind).removeprefix("torch."), 0.0))
 
     def _evaluate(self, name: str) -> float:
-        try:
+        with _cutting():
             args, kwargs = self._batch.part(name)
-        except Exception as error:  # a mapping that can't be filled, a tensor of a kind that can't be cut
-            raise Unclear(f"The arguments can't be cut into parts: {error}"[:200]) from None
         return self._call(args, kwargs)
 
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float:
@@ -226,22 +223,11 @@ class _Trial:
         raise Unclear(f"The loss returns {type(output).__name__}, not one number.")
 
 
-def _refuse_where_unsafe(torch: Any) -> None:
-    """Refuse to call the loss where that could hang or spoil the training.
-
-    Raises: Unclear with the reason.
-    """
-    distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
-        raise Unclear("The loss may talk to the other processes of this run, which would wait for it.")
-    if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
-        raise Unclear("A CUDA graph is being captured.")
-    if torch.compiler.is_compiling():
-        raise Unclear("The loss is being compiled.")
-
-
-def _eager(torch: Any) -> Any:
-    """Keep compiled functions inside the loss from being compiled anew for each part."""
-    stance = getattr(torch.compiler, "set_stance", None)
-    # Asking dynamo loads it, which takes a second; whoever has compiled something has it.
-    return nullcontext() if stance is None or "torch._dynamo" not in sys.modules else stance("force_eager")
+@contextmanager
+def _cutting() -> Iterator[None]:
+    try:
+        yield
+    except Unclear:
+        raise
+    except Exception as error:  # a mapping that can't be filled, a tensor of a kind that can't be cut
+        raise Unclear(f"The arguments can't be cut into parts: {error}"[:200]) from None

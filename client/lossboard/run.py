@@ -45,7 +45,7 @@ class Run:
         self._on_finish_callbacks: list[Callable[[], None]] = []
         self._numbers: dict[tuple[str, str, str, str], int] = {}
         self._clock = StepClock()
-        self._watched: list[tuple[Any, Any]] = []  # loss and the weight declared for it
+        self._watched: list[tuple[Any, Any, str]] = []  # loss, the weight declared for it, series
         self._traits: dict[str, dict[str, Any]] = {}
         self._plain_numbers: dict[tuple[str, str, str], int] = {}  # what the fast path of `log` knows
         self._calls: dict[str, tuple[int, int]] = {}  # log(dict): name → epoch, records in it
@@ -199,10 +199,10 @@ class Run:
             self._numbers[meaning] = number
         return number
 
-    def _declared_weight(self, loss_func: Any) -> Any:
-        """Return the weight that `watch` was given for a loss, None if none."""
-        loss_func = getattr(loss_func, "__wrapped__", loss_func) if loss_func is self.loss else loss_func
-        return next((weight for watched, weight in self._watched if watched is loss_func), None)
+    def _told_of(self, loss_func: Any) -> tuple[Any, str]:
+        """Return what `watch` was told of a loss: its declared weight and its series, without a split."""
+        told = ((weight, series) for watched, weight, series in self._watched if watched is loss_func)
+        return next(told, (None, "loss"))
 
     def _tell_traits(self, name: str, **traits: Any) -> None:
         """Note what else is known of a series' loss, `wire.TRAITS`; what is None is left as it was."""

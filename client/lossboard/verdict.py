@@ -32,7 +32,7 @@ ALL: Final = (*NESTED, ("A", "C", "AC"))
 HALVES: Final = ("D", "E", "ABC")
 FEW_ITEMS: Final = 32  # in which parts may weigh alike by chance; the halves are asked then, too
 
-
+CONTRADICTED: Final = " The weight that you gave does not explain it."
 _NEARLY: Final = "It is nearly, but not quite, a weighted mean of this batch's items."
 
 
@@ -86,7 +86,7 @@ class Judge:
         fits = self._declared is not None and self._follows(self._declared)
         if self._declared is not None and fits:
             return Verdict("mean_weighted", self._tell_mean("by the weight that you gave", self._declared))
-        note = "" if self._declared is None else " The weight that you gave does not explain it."
+        note = "" if self._declared is None else CONTRADICTED
         verdict = self._decide_undeclared()
         return verdict._replace(reason=verdict.reason + note)
 

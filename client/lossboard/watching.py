@@ -15,6 +15,7 @@ from typing import Any, Final
 from lossboard import loaders, wire
 from lossboard.channel import Channel
 from lossboard.deferred import DeviceBuffer
+from lossboard.disturbance import is_muted
 from lossboard.faults import guard
 from lossboard.meaning import Meaning
 from lossboard.model_loss import is_inference
@@ -51,7 +52,7 @@ def watch_loss(
         watcher.hook(loss_func)
     else:
         run.loss = watcher.wrap(loss_func)
-    run._watched.append((loss_func, weight))
+    run._watched.append((loss_func, weight, series))
     run._on_finish(watcher.close)
 
 
@@ -117,7 +118,7 @@ class LossWatcher:
         if torch is not None and torch.compiler.is_compiling():
             self._tracer.trace(torch, self._model, args, kwargs, output)
             return
-        if self._is_closed:
+        if self._is_closed or is_muted():
             return
         try:
             self._has_seen = True

@@ -89,7 +89,7 @@ def test_vector_is_reduced_by_the_weights_that_the_script_states(board, shape):
     run = board.watch(nn.L1Loss(reduction="none"), weight=lambda *_: weights)
     run.epoch = 0
     values = torch.tensor([2.0, 9.0, 4.0]).view(-1, *([1] * (len(shape) - 1))).expand(shape)
-    (loss,) = [watched for watched, _ in run._watched]
+    loss = run._watched[0][0]
     loss(values.clone().requires_grad_(), torch.zeros(shape))
     per_item = shape[1] if len(shape) > 1 else 1
     assert board.records(run, "loss", "weight") == [(3.5, 4.0 * per_item)]

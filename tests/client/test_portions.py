@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
+from lossboard.portions import Batch
 from losses import CLASSES, WEIGHTS, ask, classes, generator, mse, vectors
 
 
@@ -43,3 +44,10 @@ def test_padding_at_the_end_of_a_large_batch_is_seen():
     logits, targets = classes(4_000, generator(1))
     targets[2_000:] = -100
     assert ask(lambda o, t: F.cross_entropy(o, t), logits, targets).finding == "mean_weighted"
+
+
+def test_batch_is_plain_where_nothing_can_be_mistaken_for_its_items():
+    logits, targets = classes(8, generator(1))
+    assert Batch((logits, targets), {}).is_plain
+    assert not Batch((logits, targets, WEIGHTS), {}).is_plain
+    assert not Batch((torch.rand(8, 8), targets, torch.rand(8)), {}).is_plain

@@ -1,6 +1,7 @@
 """Nothing of the script is changed by a probe: dice, buffers, counts, hooks, gradients, compiled code."""
 
 import random
+import threading
 import warnings
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
+import lossboard
 from lossboard.disturbance import is_muted
+from lossboard.reading import read_series
 from losses import WEIGHTS, ask, classes, generator, mse, vectors
 
 
@@ -150,3 +153,30 @@ def test_compiled_losses_are_called_as_they_were_before_compiling():
     for loss in (function, module, lambda o, t: function(o, t) + module(o, t)):
         assert ask(loss, *vectors(16, generator(1))).finding == "mean"
     assert compiled == []
+
+
+def test_module_that_holds_a_lock_and_much_data_is_copied_without_them():
+    class Holding(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lock, self.data = threading.Lock(), list(range(2_000))
+            self.head, self.seen = torch.nn.GRU(3, 3), {"calls": []}
+
+        def forward(self, output, target):
+            with self.lock:
+                self.seen["calls"].append(len(self.data))
+                return mse(self.head(output[None])[0][0], target)
+
+    loss = Holding()
+    assert ask(loss, *vectors(16, generator(1))).finding == "mean"
+    assert loss.seen == {"calls": []}
+
+
+def test_watched_loss_records_nothing_of_a_probe(start_run, state_folder):
+    run = start_run(mode="offline")
+    lossboard.watch(mse, run=run)
+    watched, module = run.loss, torch.nn.MSELoss()
+    lossboard.watch(module, run=run, series="other")
+    assert ask(lambda o, t: watched(o, t) + module(o, t), *vectors(8, generator(1))).finding == "mean"
+    (folder,) = (state_folder / "journal").iterdir()
+    assert list(read_series(folder)) == []
