@@ -7,7 +7,19 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from lossboard_server import __version__
-from lossboard_server.api import curves, docs, epochs, events, export, health, login, page, records, runs
+from lossboard_server.api import (
+    curves,
+    docs,
+    epochs,
+    events,
+    explain,
+    export,
+    health,
+    login,
+    page,
+    records,
+    runs,
+)
 from lossboard_server.api.doors import install_doors
 from lossboard_server.api.problems import install_problem_handlers
 from lossboard_server.live.hub import Hub
@@ -20,6 +32,7 @@ ROUTERS = (
     runs.router,
     records.router,
     epochs.router,
+    explain.router,
     curves.router,
     events.router,
     export.router,

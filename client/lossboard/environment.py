@@ -10,7 +10,7 @@ from typing import Any, Final
 
 FRAMEWORKS: Final = (
     "accelerate fastai ignite jax keras lightning numpy pytorch_lightning sklearn "
-    "tensorflow torch torchvision transformers ultralytics"
+    "tensorflow tf_keras torch torchmetrics torchvision transformers ultralytics"
 ).split()
 HIDDEN: Final = "…"
 MAX_COMMAND: Final = 2000  # characters

@@ -13,13 +13,25 @@ from lossboard_server import __version__
 from lossboard_server.api.answers import answer_cached
 from lossboard_server.api.drawing import Request, RunDrawing
 from lossboard_server.domain.comparability import compare
+from lossboard_server.domain.noise import MAX_ROWS
+from lossboard_server.store.budget import Budget, Memo
 from lossboard_server.store.register import find_run
 from lossboard_server.store.store import Store
 
 router = APIRouter(prefix=wire.API_PREFIX, tags=["views"])
 
 Axis = Literal["epoch", "batch", "items", "tokens", "step", "time"]
-View = Literal["raw_sum", "normalized_sum", "batch_mean", "per_item", "size_weighted", "batch", "running"]
+View = Literal[
+    "raw_sum",
+    "normalized_sum",
+    "batch_mean",
+    "per_item",
+    "size_weighted",
+    "step_objective",
+    "batch",
+    "running",
+    "smooth",
+]
 MAX_RUNS = 50
 
 
@@ -33,12 +45,18 @@ def get_curves(
     points: Annotated[int, Query(ge=4, le=5000)] = 1000,
     first: Annotated[float | None, Query(alias="from", allow_inf_nan=False)] = None,
     last: Annotated[float | None, Query(alias="to", allow_inf_nan=False)] = None,
+    smooth: Annotated[float | None, Query(gt=0, allow_inf_nan=False)] = None,
     since: Annotated[str | None, Query(max_length=4000)] = None,
 ) -> Response:
-    """Draw curves, decimated so that no extreme is lost; with `since`, nothing where nothing changed."""
+    """Draw curves, decimated so that no extreme is lost; with `since`, nothing where nothing changed.
+
+    `smooth` is a half-life in items: on axes other than epoch the view `smooth` comes with it,
+    for the eye only. A step objective that needs the records one by one is told of the newest
+    epochs, up to 100,000 records a request.
+    """
     for run_id in run:
         wire.check_run_id(run_id)
-    wanted = Request(x, tuple(view or ()), tuple(series or ()), points, first, last)
+    wanted = Request(x, tuple(view or ()), tuple(series or ()), points, first, last, smooth)
     store: Store = request.app.state.store
     with store.reading() as connection:
         found = [find_run(connection, run_id) for run_id in dict.fromkeys(run)]
@@ -54,13 +72,14 @@ def get_curves(
                 "x": x,
                 "reset": True,
                 "from_x": None,
-                **_draw(connection, found, wanted),
+                **_draw(connection, found, wanted, store.memo),
             }
     return answer_cached(request, answer, etag)
 
 
-def _draw(connection: Connection, runs: list[Any], wanted: Request) -> dict[str, Any]:
-    drawings = [RunDrawing(connection, run, wanted) for run in runs]
+def _draw(connection: Connection, runs: list[Any], wanted: Request, memo: Memo) -> dict[str, Any]:
+    share = MAX_ROWS // len(runs)
+    drawings = [RunDrawing(connection, run, wanted, Budget(share, memo)) for run in runs]
     if wanted.x != "epoch" and len(drawings) > 1:
         wanted.least_width = max(drawing.width() for drawing in drawings)
     facts = [fact for drawing in drawings for fact in drawing.facts()]

@@ -1,5 +1,6 @@
 """Every view of every epoch of a series."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -8,12 +9,16 @@ from starlette.responses import Response
 
 from lossboard import wire
 from lossboard_server.api.answers import answer_json
-from lossboard_server.domain.meaning import Reduction
+from lossboard_server.api.reader import tell_epoch
+from lossboard_server.domain.extent import Extent, measure_extent
+from lossboard_server.domain.noise import std_error_detrended
 from lossboard_server.domain.views import EpochViews
 from lossboard_server.errors import FieldError, InvalidInput, NotFound
-from lossboard_server.store.progress import Progress, read_progress
-from lossboard_server.store.reading import Epoch, Series, read_epochs, read_series, view
+from lossboard_server.store.budget import Budget
+from lossboard_server.store.progress import read_progress
+from lossboard_server.store.reading import Epoch, identify, read_epochs, read_rows, view, view_rows
 from lossboard_server.store.register import find_run
+from lossboard_server.store.series import Series, read_series
 from lossboard_server.store.store import Store
 
 router = APIRouter(prefix=wire.API_PREFIX, tags=["views"])
@@ -23,11 +28,15 @@ router = APIRouter(prefix=wire.API_PREFIX, tags=["views"])
 def get_epochs(
     request: Request, run: str, series: Annotated[str | None, Query(max_length=wire.MAX_SERIES_NAME)] = None
 ) -> Response:
-    """Show every view of every epoch; of validation, an epoch's last pass."""
+    """Show every view of every epoch; of validation, an epoch's last pass.
+
+    What takes an epoch's records one by one (`std_error_detrended`, and `step_objective` where
+    steps are uneven) is told of the newest epochs, up to 100,000 records.
+    """
     wire.check_run_id(run)
     store: Store = request.app.state.store
     with store.reading() as connection:
-        return answer_json(_show_epochs(connection, run, series))
+        return answer_json(_show_epochs(connection, run, series, Budget(memo=store.memo)))
 
 
 def find_series(all_series: list[Series], run: str, name: str | None) -> Series:
@@ -47,29 +56,51 @@ def find_series(all_series: list[Series], run: str, name: str | None) -> Series:
     raise InvalidInput(f"series: {message}.", [FieldError("series", message)])
 
 
-def _show_epochs(connection: Connection, run_id: str, name: str | None) -> dict[str, Any]:
+def tell_extent(series: Series, epoch: Epoch, views: EpochViews) -> Extent:
+    """Tell what an epoch covers; validation makes no steps, though its records name one."""
+    extent = measure_extent(epoch.ranks, views.merged, series.traits)
+    if not series.is_train:
+        extent.steps = extent.accumulation = None
+    return extent
+
+
+def _show_epochs(connection: Connection, run_id: str, name: str | None, budget: Budget) -> dict[str, Any]:
     run = find_run(connection, run_id)
     series = find_series(read_series(connection, run.key), run_id, name)
     progress = read_progress(connection, run)
     passes: dict[int, list[Epoch]] = {}
     for epoch in read_epochs(connection, series):
         passes.setdefault(epoch.epoch, []).append(epoch)
+    shown = []
+    for found in reversed(passes.values()):
+        epoch = found[-1]
+        told = _read_epoch(connection, series, epoch, budget)
+        shown.append(told | {"complete": progress.is_complete(epoch.epoch), "passes": len(found)})
     return {
         "run": run_id,
         "series": series.name,
         "weight_unit": series.weight_unit,
         "weight_source": series.weight_source,
-        "epochs": [
-            _show_epoch(found[-1], view(connection, series, found[-1]), len(found), progress)
-            for found in passes.values()
-        ],
+        "traits": series.traits,
+        "epochs": shown[::-1],
     }
 
 
-def _show_epoch(epoch: Epoch, views: EpochViews, passes: int, progress: Progress) -> dict[str, Any]:
+def _read_epoch(connection: Connection, series: Series, epoch: Epoch, budget: Budget) -> dict[str, Any]:
+    if not budget.take(epoch.seen):
+        return _show_epoch(series, epoch, view(connection, series, epoch, Budget(0, budget.memo)), None)
+
+    def read() -> tuple[EpochViews, float | None]:
+        rows = read_rows(connection, series, epoch)
+        return view_rows(epoch, rows), std_error_detrended(rows)
+
+    return _show_epoch(series, epoch, *budget.memo.find(("noise", *identify(series, epoch)), read))
+
+
+def _show_epoch(series: Series, epoch: Epoch, views: EpochViews, detrended: float | None) -> dict[str, Any]:
     merged = views.merged
     return {
-        "epoch": epoch.epoch if epoch.is_declared else None,
+        "epoch": tell_epoch(epoch.epoch),
         "batches": merged.count,
         "batches_seen": merged.seen,
         "items": merged.items,
@@ -82,16 +113,15 @@ def _show_epoch(epoch: Epoch, views: EpochViews, passes: int, progress: Progress
         "batch_mean": views.batch_mean,
         "size_weighted": views.size_weighted,
         "per_item": views.per_item,
-        "step_objective": views.batch_mean if epoch.reduction is Reduction.MEAN else None,
+        "step_objective": views.step_objective,
         "total": views.total,
         "std_error": merged.std_error,
+        "std_error_detrended": detrended,
         "min": merged.low,
         "max": merged.high,
         "nonfinite": merged.nonfinite,
         "empty": merged.empty,
         "global_batches": views.global_batches,
-        "coverage": None,
         "reduction": epoch.reduction.wire_name,
-        "complete": progress.is_complete(epoch.epoch),
-        "passes": passes,
+        **asdict(tell_extent(series, epoch, views)),
     }

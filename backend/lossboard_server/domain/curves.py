@@ -13,6 +13,7 @@ from itertools import groupby
 from lossboard_server.domain.blocks import Place
 from lossboard_server.domain.meaning import measure
 from lossboard_server.domain.pyramid import WIDTHS
+from lossboard_server.domain.smoothing import Smoothing
 from lossboard_server.domain.summary import Row, Summary, merge, summarise
 
 AXES = ("epoch", "batch", "items", "tokens", "step", "time")
@@ -51,6 +52,8 @@ class Curve:
     x: list[float | None] = field(default_factory=list)
     batch_view: list[float | None] = field(default_factory=list)
     running: list[float | None] = field(default_factory=list)
+    smooth: list[float | None] | None = None
+    """Asked for with a half-life; for the eye only."""
     low: list[float | None] = field(default_factory=list)
     high: list[float | None] = field(default_factory=list)
     count: list[int] = field(default_factory=list)
@@ -151,12 +154,16 @@ class Standing:
         return x[axis]
 
 
-def draw(buckets: Iterable[Bucket], axis: str, standing: Standing) -> Curve:
+def draw(
+    buckets: Iterable[Bucket], axis: str, standing: Standing, smoothing: Smoothing | None = None
+) -> Curve:
     """Draw training buckets on an axis, from where training stood before the first of them.
 
+    With `smoothing` the curve has a smoothed column, carried on from where that stood: a
+    zoomed range is warmed up by `warm_up` with the buckets before it.
     Units: batches, items, units of weight, optimizer steps or unix seconds, as seen.
     """
-    curve = Curve()
+    curve = Curve(smooth=None if smoothing is None else [])
     epoch: int | None = None
     so_far = Summary()
     for bucket in buckets:
@@ -165,23 +172,39 @@ def draw(buckets: Iterable[Bucket], axis: str, standing: Standing) -> Curve:
         so_far = _follow(so_far, bucket.summary)
         standing = standing.after(bucket.summary, bucket.ranks)
         running = None if bucket.spans_epochs or so_far.unweighted else so_far.mean
-        _add_point(curve, standing.on(axis), running, bucket)
+        _add_point(curve, standing.on(axis), running, bucket, smoothing)
     return curve
 
 
 def draw_passes(
-    passes: Sequence[tuple[int, Summary]], axis: str, train: Curve | None, ends: dict[int, float]
+    passes: Sequence[tuple[int, Summary]],
+    axis: str,
+    train: Curve | None,
+    ends: dict[int, float],
+    smoothing: Smoothing | None = None,
 ) -> Curve:
     """Draw validation passes, each one point where training stood when it began.
 
     `train` is the training curve on the same axis; `ends` the x at which each epoch of
     training ended, for passes whose time says nothing.
     """
-    curve = Curve()
+    curve = Curve(smooth=None if smoothing is None else [])
     for epoch, summary in passes:
         x = summary.last_time if axis == "time" else _place(epoch, summary, train, ends)
-        _add_point(curve, x, None if summary.unweighted else summary.mean, Bucket(epoch, summary))
+        running = None if summary.unweighted else summary.mean
+        _add_point(curve, x, running, Bucket(epoch, summary), smoothing)
     return curve
+
+
+def warm_up(smoothing: Smoothing, summaries: Iterable[Summary]) -> None:
+    """Let a smoothing follow what came before a range, which then begins where the whole curve stands."""
+    for summary in summaries:
+        _smooth(smoothing, summary)
+
+
+def _smooth(smoothing: Smoothing, summary: Summary) -> float | None:
+    """Follow a bucket; records of undeclared size count as one item each."""
+    return smoothing.follow(summary.mean, summary.items or summary.count)
 
 
 def _place(epoch: int, summary: Summary, train: Curve | None, ends: dict[int, float]) -> float | None:
@@ -194,8 +217,12 @@ def _place(epoch: int, summary: Summary, train: Curve | None, ends: dict[int, fl
     return train.x[-1] if train is not None and train.x else None
 
 
-def _add_point(curve: Curve, x: float | None, running: float | None, bucket: Bucket) -> None:
+def _add_point(
+    curve: Curve, x: float | None, running: float | None, bucket: Bucket, smoothing: Smoothing | None
+) -> None:
     summary = bucket.summary
+    if curve.smooth is not None and smoothing is not None:
+        curve.smooth.append(_smooth(smoothing, summary))
     curve.x.append(x)
     curve.batch_view.append(summary.mean)
     curve.running.append(running)

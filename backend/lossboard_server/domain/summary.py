@@ -34,7 +34,7 @@ def add_sums(a: Sum, b: Sum) -> Sum:
 
 
 def sum_exactly(values: list[float]) -> Sum:
-    """Sum a list with one rounding, and keep what it lost.
+    """Sum a list with one rounding, and keep what it lost; −sum is left at the list's end.
 
     Cost: two passes in C.
     """
@@ -47,6 +47,14 @@ def sum_exactly(values: list[float]) -> Sum:
     except (OverflowError, ValueError):  # finite losses whose sum, or whose own product, is beyond a double
         total = sum(values)
         return (math.inf if total != total else total, 0.0)
+
+
+def add_all(values: Iterable[float]) -> float:
+    """Sum with one rounding; infinite where that is beyond a double."""
+    try:
+        return math.fsum(values)
+    except (OverflowError, ValueError):  # losses near the end of the doubles
+        return math.inf
 
 
 @dataclass(slots=True)
@@ -231,7 +239,7 @@ def _add_counted(
     total.low, total.high = min(means), max(means)
     sized = [n * m for n, m in zip(sizes, means, strict=True)]
     total.sized = sum_exactly(sized)
-    if total.items:
+    if total.items and total.count > 1:
         centre = total.sized[0] / total.items
         total.m2 = scatter(sizes, means, centre)
     total.weight = sum_exactly(weights)
@@ -242,11 +250,7 @@ def _add_counted(
 
 def scatter(sizes: list[int], means: list[float], centre: float) -> float:
     """Return Σ n·(m − centre)²."""
-    squares = [n * (m - centre) * (m - centre) for n, m in zip(sizes, means, strict=True)]
-    try:
-        return math.fsum(squares)
-    except (OverflowError, ValueError):  # losses near the end of the doubles
-        return math.inf
+    return add_all(n * (m - centre) * (m - centre) for n, m in zip(sizes, means, strict=True))
 
 
 def _least(a: Number | None, b: Number | None) -> Number | None:

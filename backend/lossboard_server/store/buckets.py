@@ -7,8 +7,10 @@ from sqlalchemy import Connection, select
 
 from lossboard_server.domain.curves import Bucket
 from lossboard_server.domain.summary import Summary, merge_all, summarise
-from lossboard_server.store.reading import Epoch, Series, read_extremes, read_part
+from lossboard_server.store.reading import Epoch
 from lossboard_server.store.rollup import BUCKETS, read_summary
+from lossboard_server.store.rows import read_extremes, read_part
+from lossboard_server.store.series import Series
 
 _bucket = BUCKETS.table.c
 _Key = tuple[int, int, int]
@@ -30,16 +32,14 @@ def read_buckets(connection: Connection, series: Series, epochs: Sequence[Epoch]
             if max(part.last_batch for part in parts) < width:  # no level of this width: one bucket
                 found[epoch.epoch, epoch.pass_no, 0] += [part.summary for part in parts]
             else:
-                cut = series.cuts.get(attempt)
-                stored[attempt, epoch.epoch, epoch.pass_no] = (
-                    cut[1] if cut is not None and cut[0] == epoch.epoch else None
-                )
+                stored[attempt, *epoch.place] = series.cut_within(attempt, epoch.epoch)
     if stored:
         for key, summary in _read_level(connection, series, width, stored):
             found[key].append(summary)
-    ranks = {(epoch.epoch, epoch.pass_no): len(epoch.ranks) for epoch in epochs}
+    ranks = {epoch.place: len(epoch.ranks) for epoch in epochs}
     buckets = {key: Bucket(key[0], merge_all(found[key]), ranks[key[:2]]) for key in sorted(found)}
-    for row in read_extremes(connection, series, epochs):
+    extreme = {epoch.place for epoch in epochs if epoch.has_nonfinite}
+    for row in read_extremes(connection, series, extreme):
         buckets[row.epoch, row.pass_no, row.batch // width].note(row)
     return list(buckets.values())
 
@@ -60,7 +60,7 @@ def _read_level(
         _, attempt, _, epoch, pass_no, number = row[:6]
         cut = groups.get((attempt, epoch, pass_no), 0)  # 0: hidden, or not asked for
         if cut is None or (number + 1) * width <= cut:
-            yield (epoch, pass_no, number), read_summary(row)
+            yield (epoch, pass_no, number), series.continue_steps(attempt, read_summary(row))
     for (attempt, epoch, pass_no), cut in groups.items():
         if cut is not None and cut % width:
             batches = range(cut - cut % width, cut)

@@ -1,14 +1,17 @@
 """Runs as a list and one by one: state, age, counts and a spark for each."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, func, or_, select
 
+from lossboard_server.domain.omissions import OMISSIONS, split_counts
 from lossboard_server.errors import RunNotFound
 from lossboard_server.store.progress import LOST_AFTER_S
-from lossboard_server.store.reading import Epoch, Series, read_epochs, read_series, view
+from lossboard_server.store.reading import Epoch, read_epochs, view_summaries
+from lossboard_server.store.series import Series, read_series
 from lossboard_server.store.tables import AttemptRow, EpochRow, RecordRow, RunRow, WriterRow
 
 SPARK_POINTS = 40
@@ -67,13 +70,13 @@ def show_run(connection: Connection, run_id: str) -> dict[str, Any]:
             "traits": each.traits,
             **counts.get(each.key, {"records": 0, "nonfinite": 0, "empty": 0}),
         }
-        for each in read_series(connection, row.key)
+        for each in read_series(connection, row.key, with_steps=False)
     ]
     writers = connection.execute(select(WriterRow.__table__).where(WriterRow.run == row.key)).all()
-    dropped: dict[str, int] = {}
+    counted: Counter[str] = Counter()
     for writer in writers:
-        for reason, count in writer.dropped.items():
-            dropped[reason] = dropped.get(reason, 0) + count
+        counted.update(writer.dropped)
+    dropped, left_out = split_counts(counted)
     return _describe(connection, row, now) | {
         "config": row.config,
         "environment": row.environment,
@@ -96,6 +99,8 @@ def show_run(connection: Connection, run_id: str) -> dict[str, Any]:
             "empty": sum(each["empty"] for each in series),
             "gaps": sum(writer.gaps for writer in writers),
             "dropped": dropped,
+            "left_out": left_out,
+            "reasons": {reason: OMISSIONS[reason] for reason in left_out},
         },
     }
 
@@ -108,7 +113,7 @@ def state_of(row: Any, now: float) -> str:
 
 
 def _describe(connection: Connection, row: Any, now: float) -> dict[str, Any]:
-    series = read_series(connection, row.key)
+    series = read_series(connection, row.key, with_steps=False)
     described: dict[str, Any] = {
         "run": row.id,
         "project": row.project,
@@ -137,8 +142,8 @@ def _describe_series(connection: Connection, series: Series) -> dict[str, Any]:
     epochs = read_epochs(connection, series, at_most=SPARK_POINTS)
     if not epochs:
         return {"weight_unit": series.weight_unit}
-    spark = [_level(connection, series, epoch) for epoch in epochs][-SPARK_POINTS:]
-    merged = view(connection, series, epochs[-1]).merged
+    spark = [_level(epoch) for epoch in epochs][-SPARK_POINTS:]
+    merged = view_summaries(epochs[-1]).merged
     return {
         "batch_size": merged.batch_size,
         "epoch": epochs[-1].epoch if epochs[-1].is_declared else None,
@@ -148,8 +153,8 @@ def _describe_series(connection: Connection, series: Series) -> dict[str, Any]:
     }
 
 
-def _level(connection: Connection, series: Series, epoch: Epoch) -> float | None:
-    views = view(connection, series, epoch)
+def _level(epoch: Epoch) -> float | None:
+    views = view_summaries(epoch)
     return views.per_item if views.per_item is not None else views.merged.mean
 
 

@@ -1,12 +1,13 @@
 """How far each rank of a run has come, which decides whether an epoch is complete."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
 from lossboard import wire
-from lossboard_server.store.tables import SILENT, EpochRow, SeriesRow, WriterRow
+from lossboard_server.store.tables import SILENT, AttemptRow, EpochRow, SeriesRow, WriterRow
 
 LOST_AFTER_S = 30.0  # three heartbeats of a client
 
@@ -26,24 +27,47 @@ class Progress:
 
 
 def read_progress(connection: Connection, run: Any) -> Progress:
-    """Read how far the ranks of a run's newest attempt have come."""
+    """Read how far the ranks of a run's newest attempt have come.
+
+    Earlier attempts may have come further: what they trained beyond its start is hidden.
+    """
     is_train = SeriesRow.name.like("train/%")
     query = (
-        select(EpochRow.rank, func.max(EpochRow.epoch).label("newest"))
+        select(EpochRow.attempt, EpochRow.rank, func.max(EpochRow.epoch).label("newest"))
         .join(SeriesRow, (SeriesRow.run == EpochRow.run) & (SeriesRow.key == EpochRow.series))
         .where(EpochRow.run == run.key, is_train)
-        .group_by(EpochRow.rank)
+        .group_by(EpochRow.attempt, EpochRow.rank)
     )
-    newest: dict[int, int] = {row.rank: row.newest for row in connection.execute(query)}
+    trained: Sequence[Any] = connection.execute(query).all()
     query_writers = (
-        select(WriterRow.rank, WriterRow.state)
+        select(WriterRow.attempt, WriterRow.rank, WriterRow.state)
         .where(WriterRow.run == run.key, WriterRow.state != SILENT)
         .order_by(WriterRow.last_seen_unix_s)
     )
+    writers: Sequence[Any] = connection.execute(query_writers).all()
+    start = -1
+    attempts = {row.attempt for row in (*trained, *writers)}
+    if len(attempts) > 1:
+        newest_attempt, start = _find_newest(connection, run.key, attempts)
+        trained = [row for row in trained if row.attempt == newest_attempt]
+        writers = [row for row in writers if row.attempt == newest_attempt]
+    newest = {row.rank: max(row.newest, start) for row in trained}
     # A rank that was started again is as its newest writer says.
-    states = {writer.rank: writer.state for writer in connection.execute(query_writers)}
+    states = {writer.rank: writer.state for writer in writers}
     for rank in states:
-        newest.setdefault(rank, -1)
+        newest.setdefault(rank, start)
     if run.state in wire.END_STATES and not states:
         return Progress(newest, set(newest))
     return Progress(newest, {rank for rank, state in states.items() if state in wire.END_STATES})
+
+
+def _find_newest(connection: Connection, run: int, attempts: set[int]) -> tuple[int, int]:
+    """Return the key and the first epoch, -1 where unknown, of the attempt that started last."""
+    query = (
+        select(AttemptRow.key, AttemptRow.start_epoch)
+        .where(AttemptRow.run == run, AttemptRow.key.in_(attempts))
+        .order_by(AttemptRow.started_unix_s.desc(), AttemptRow.key.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).one()
+    return row.key, -1 if row.start_epoch is None else row.start_epoch

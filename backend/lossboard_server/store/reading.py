@@ -1,55 +1,29 @@
-"""Reading series back: visible epochs with their summaries, visible rows, and what a run holds."""
+"""Reading epochs back: the visible ones with their summaries, and the views of each."""
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, false, or_, select, text
+from sqlalchemy import Connection, func, select
 
-from lossboard_server.domain.attempts import Attempt, Position, find_cuts
-from lossboard_server.domain.curves import MAX_EVENTS, is_event
-from lossboard_server.domain.meaning import Evaluation, Reduction, measure
-from lossboard_server.domain.summary import Row as RecordLine
-from lossboard_server.domain.summary import Summary, merge, reduction_of, summarise
-from lossboard_server.domain.views import EpochViews, needs_rows, raw_sum_of_batches, view_epoch
+from lossboard_server.domain.blocks import Place
+from lossboard_server.domain.meaning import Reduction
+from lossboard_server.domain.summary import Row, Summary, merge, reduction_of, summarise
+from lossboard_server.domain.views import (
+    EpochViews,
+    needs_rows,
+    needs_rows_for_sum,
+    view_epoch,
+    views_of_rows,
+)
+from lossboard_server.store.budget import Budget
 from lossboard_server.store.rollup import EPOCHS, read_summary
-from lossboard_server.store.tables import IS_EXTREME, AttemptRow, EpochRow, RecordRow, SeriesRow
-
-TRAIN = "train"
+from lossboard_server.store.rows import read_part, read_pass
+from lossboard_server.store.series import Series, is_train_of
+from lossboard_server.store.tables import EpochRow, RecordRow
 
 _record = RecordRow.__table__.c
 _epoch = EpochRow.__table__.c
-_LINE_COLUMNS = (
-    _record.epoch, _record.pass_no, _record.batch, _record.rank, _record.loss, _record.batch_size,
-    _record.weight, _record.divisor, _record.window_items, _record.reduction, _record.step,
-    _record.time_unix_s,
-)  # fmt: skip
-_ORDER = (_record.epoch, _record.pass_no, _record.batch, _record.rank, _record.attempt, _record.call)
-
-
-@dataclass(slots=True)
-class Series:
-    """A series of one run, with the positions from which later attempts hide its records."""
-
-    run: int
-    key: int
-    name: str
-    reduction: Reduction
-    weight_unit: str
-    weight_source: str
-    cuts: dict[int, Position | None]
-    traits: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def split(self) -> str:
-        """The part of the name before the first slash."""
-        return self.name.split("/", 1)[0]
-
-    @property
-    def loss_name(self) -> str:
-        """The part after it."""
-        return self.name.split("/", 1)[1]
 
 
 class Part(NamedTuple):
@@ -68,35 +42,30 @@ class Epoch:
     epoch: int
     pass_no: int
     reduction: Reduction
+    attempt: int | None = None
+    """Of validation, since an attempt numbers its passes from 0; training goes on through attempts."""
     ranks: dict[int, Summary] = field(default_factory=dict)
-    parts: list["Part"] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
 
     @property
     def is_declared(self) -> bool:
         """Whether anything told where the epoch begins."""
         return self.epoch >= 0
 
+    @property
+    def place(self) -> Place:
+        """Its epoch and pass."""
+        return self.epoch, self.pass_no
 
-def read_series(connection: Connection, run: int) -> list[Series]:
-    """Return a run's series, training splits first, each group in order of making."""
-    attempts = connection.execute(select(AttemptRow).where(AttemptRow.run == run)).all()
-    cuts = find_cuts(
-        Attempt(
-            row.key,
-            row.started_unix_s,
-            None if row.start_epoch is None else (row.start_epoch, row.start_batch),
-        )
-        for row in attempts
-    )
-    query = select(SeriesRow.__table__).where(SeriesRow.run == run).order_by(SeriesRow.key)
-    found = [
-        Series(
-            *(run, row.key, row.name, Reduction(row.reduction), row.weight_unit, row.weight_source, cuts),
-            traits=row.traits,
-        )
-        for row in connection.execute(query)
-    ]
-    return sorted(found, key=lambda series: series.split != TRAIN)
+    @property
+    def seen(self) -> int:
+        """Its records."""
+        return sum(rank.seen for rank in self.ranks.values())
+
+    @property
+    def has_nonfinite(self) -> bool:
+        """Whether some loss of it is not finite."""
+        return any(rank.nonfinite for rank in self.ranks.values())
 
 
 def read_epochs(connection: Connection, series: Series, *, at_most: int | None = None) -> list[Epoch]:
@@ -107,24 +76,31 @@ def read_epochs(connection: Connection, series: Series, *, at_most: int | None =
     query = select(*EPOCHS.columns).where(_epoch.run == series.run, _epoch.series == series.key)
     if at_most is not None:
         query = query.where(_epoch.epoch.in_(_spread_epochs(connection, series, at_most)))
-    found: dict[tuple[int, int], Epoch] = {}
+    found: dict[tuple[int, int, int], Epoch] = {}
+    ends: dict[int, float | None] = {}
     query = query.order_by(_epoch.epoch, _epoch.pass_no, _epoch.rank).execution_options(yield_per=1_000)
     for row in connection.execute(query):
         _, attempt, epoch_no, pass_no, rank, code = row[:6]
-        place = (epoch_no, pass_no)
-        cut = series.cuts.get(attempt)
-        if _is_hidden(series, attempt, epoch_no):
+        if series.is_hidden(attempt, epoch_no):
             continue
         reduction = Reduction(code)
-        stored = summary = read_summary(row)
-        if cut is not None and epoch_no == cut[0]:
-            lines = list(read_part(connection, series, attempt, *place, range(cut[1]), rank))
+        stored = summary = series.continue_steps(attempt, read_summary(row))
+        cut = series.cut_within(attempt, epoch_no)
+        if cut is not None and series.is_train:
+            lines = list(read_part(connection, series, attempt, epoch_no, pass_no, range(cut), rank))
             if not lines:
                 continue
             summary, reduction = summarise(lines), reduction_of(line.evaluation.reduction for line in lines)
+        elif cut is not None:
+            if attempt not in ends:
+                ends[attempt] = _read_hidden_time(connection, series, attempt, (epoch_no, cut))
+            if not _is_before(summary, ends[attempt]):
+                continue
+        own = None if series.is_train else attempt
+        place = (epoch_no, 0 if own is None else series.order[own], pass_no)
         epoch = found.get(place)
         if epoch is None:
-            epoch = found[place] = Epoch(*place, reduction)
+            epoch = found[place] = Epoch(epoch_no, pass_no, reduction, own)
         epoch.reduction = epoch.reduction if epoch.reduction is reduction else Reduction.UNKNOWN
         known = epoch.ranks.get(rank)
         epoch.ranks[rank] = summary if known is None else merge(known, summary)
@@ -132,136 +108,76 @@ def read_epochs(connection: Connection, series: Series, *, at_most: int | None =
     return [found[place] for place in sorted(found)]
 
 
-def _is_hidden(series: Series, attempt: int, epoch: int) -> bool:
-    cut = series.cuts.get(attempt)
-    return cut is not None and (epoch > cut[0] or (epoch == cut[0] and _ends_at(series, cut)))
+def _read_hidden_time(
+    connection: Connection, series: Series, attempt: int, cut: tuple[int, int]
+) -> float | None:
+    """Return when an attempt trained the first batch that a later one hides; None: it never did."""
+    query = select(func.min(_record.time_unix_s)).where(
+        is_train_of(series.run),
+        _record.attempt == attempt,
+        _record.epoch == cut[0],
+        _record.batch >= cut[1],
+    )
+    time: float | None = connection.execute(query).scalar()
+    return time
+
+
+def _is_before(summary: Summary, hidden_from: float | None) -> bool:
+    """Tell whether a pass began before training went beyond the cut; not where no time tells it."""
+    return hidden_from is None or (summary.first_time is not None and summary.first_time < hidden_from)
 
 
 def _spread_epochs(connection: Connection, series: Series, at_most: int) -> list[int]:
     query = select(_epoch.attempt, _epoch.epoch).where(_epoch.run == series.run, _epoch.series == series.key)
     found = connection.execute(query.distinct())
-    visible = sorted({row.epoch for row in found if not _is_hidden(series, row.attempt, row.epoch)})
+    visible = sorted({row.epoch for row in found if not series.is_hidden(row.attempt, row.epoch)})
     step = -(-len(visible) // at_most) or 1
     return visible[::-1][::step]
 
 
-def view(connection: Connection, series: Series, epoch: Epoch) -> EpochViews:
-    """Compute an epoch's views, from its rows where its ranks hold unequal batches."""
-    ranks = [epoch.ranks[rank] for rank in sorted(epoch.ranks)]
-    if not needs_rows(ranks, epoch.reduction):
-        return view_epoch(ranks, epoch.reduction, is_declared=epoch.is_declared)
-    values = []
-    batches = set()
-    for line in read_lines(connection, series, epoch.epoch, epoch.epoch, epoch.pass_no):
-        batches.add(line.batch)
-        measured = measure(line.evaluation)
-        if measured.weight and math.isfinite(measured.m):
-            values.append((line.batch, measured.v))
-    raw_sum, _ = raw_sum_of_batches(values)
-    return view_epoch(
-        ranks,
-        epoch.reduction,
-        is_declared=epoch.is_declared,
-        raw_sum=raw_sum,
-        global_batches=len(batches),
-    )
+def view(connection: Connection, series: Series, epoch: Epoch, budget: Budget | None = None) -> EpochViews:
+    """Compute an epoch's views, from its rows where its ranks hold unequal batches.
 
-
-def read_lines(
-    connection: Connection, series: Series, first: int, last: int, pass_no: int | None = None
-) -> Iterator[RecordLine]:
-    """Yield the visible records of a series' epochs `first` to `last` in their order, of one pass or all."""
-    query = _visible(series, first, last).order_by(*_ORDER)
-    if pass_no is not None:
-        query = query.where(_record.pass_no == pass_no)
-    return _lines(connection.execute(query.execution_options(yield_per=10_000)), series)
-
-
-def read_part(
-    connection: Connection,
-    series: Series,
-    attempt: int,
-    epoch: int,
-    pass_no: int,
-    batches: range,
-    rank: int | None = None,
-) -> Iterator[RecordLine]:
-    """Yield some batches of one attempt's epoch and pass, of one rank or all, hidden ones included."""
-    query = select(*_LINE_COLUMNS).where(
-        _record.run == series.run,
-        _record.series == series.key,
-        _record.attempt == attempt,
-        _record.epoch == epoch,
-        _record.pass_no == pass_no,
-        _record.batch.between(batches.start, batches.stop - 1),
-    )
-    if rank is not None:
-        query = query.where(_record.rank == rank)
-    return _lines(connection.execute(query), series)
-
-
-def read_extremes(connection: Connection, series: Series, epochs: Sequence[Epoch]) -> list[RecordLine]:
-    """Return the visible records of these epochs whose loss is not finite, the MAX_EVENTS newest, in order.
-
-    Cost: the records returned, through an index that holds no others.
+    A step objective that needs the rows is None where the budget does not hold them.
     """
-    places = {
-        (epoch.epoch, epoch.pass_no)
-        for epoch in epochs
-        if any(rank.nonfinite for rank in epoch.ranks.values())
-    }
-    if not places:
-        return []
-    first, last = min(places)[0], max(places)[0]
-    query = _visible(series, first, last).where(text(f"({IS_EXTREME})"))
-    newest = query.order_by(*(column.desc() for column in _ORDER)).execution_options(yield_per=MAX_EVENTS)
-    found: list[RecordLine] = []
-    for line in _lines(connection.execute(newest), series):
-        if is_event(line) and (line.epoch, line.pass_no) in places:
-            found.append(line)
-        if len(found) == MAX_EVENTS:
-            break
-    return found[::-1]
-
-
-def _lines(rows: Iterable[Any], series: Series) -> Iterator[RecordLine]:
-    for epoch, pass_no, batch, rank, loss, size, weight, divisor, window, own, step, time in rows:
-        reduction = series.reduction if own is None else Reduction(own)
-        evaluation = Evaluation(math.nan if loss is None else loss, size, weight, divisor, window, reduction)
-        yield RecordLine(epoch, batch, rank, evaluation, step, time, pass_no)
-
-
-def _visible(series: Series, first: int, last: int) -> Any:
-    query = select(*_LINE_COLUMNS).where(
-        _record.run == series.run,
-        _record.series == series.key,
-        _record.epoch.between(first, last),
+    budget = Budget(0) if budget is None else budget
+    ranks = rank_summaries(epoch)
+    if not needs_rows(ranks, epoch.reduction) or not (
+        needs_rows_for_sum(ranks, epoch.reduction) or budget.take(epoch.seen)
+    ):
+        return view_summaries(epoch)
+    return budget.memo.find(
+        ("views", *identify(series, epoch)), lambda: view_rows(epoch, read_rows(connection, series, epoch))
     )
-    hidden = _hidden(series)
-    return query if hidden is None else query.where(~hidden)
 
 
-def _hidden(series: Series) -> Any:
-    conditions = [
-        and_(
-            _record.attempt == attempt,
-            or_(
-                _record.epoch > cut[0],
-                false() if _keeps_part(series, cut) else _record.epoch == cut[0],
-                and_(_record.epoch == cut[0], _record.batch >= cut[1]),
-            ),
-        )
-        for attempt, cut in series.cuts.items()
-        if cut is not None
-    ]
-    return or_(*conditions) if conditions else None
+def view_summaries(epoch: Epoch) -> EpochViews:
+    """Compute what an epoch's summaries tell of its views."""
+    return view_epoch(rank_summaries(epoch), epoch.reduction, is_declared=epoch.is_declared)
 
 
-def _keeps_part(series: Series, cut: Position) -> bool:
-    # A validation pass has no batch of training beside it; one that stands in the epoch in
-    # which a later attempt began is taken to have come after that beginning.
-    return cut[1] > 0 and series.split == TRAIN
+def view_rows(epoch: Epoch, rows: list[Row]) -> EpochViews:
+    """Compute an epoch's views with its rows at hand."""
+    ranks = rank_summaries(epoch)
+    if not needs_rows(ranks, epoch.reduction):
+        return view_summaries(epoch)
+    return views_of_rows(ranks, epoch.reduction, rows, epoch.is_declared)
 
 
-def _ends_at(series: Series, cut: Position) -> bool:
-    return not _keeps_part(series, cut)
+def rank_summaries(epoch: Epoch) -> list[Summary]:
+    """Return the summaries of an epoch's ranks, by rank."""
+    return [epoch.ranks[rank] for rank in sorted(epoch.ranks)]
+
+
+def read_rows(connection: Connection, series: Series, epoch: Epoch) -> list[Row]:
+    """Return an epoch's records in order of batch and rank."""
+    return list(read_pass(connection, series, *epoch.place, epoch.attempt))
+
+
+def identify(series: Series, epoch: Epoch) -> tuple[Hashable, ...]:
+    """Return what an epoch's rows are known by: where they are, and what they add up to."""
+    sums = (
+        (rank, s.seen, s.v, s.m, s.weight, s.weighted, s.m2, s.first_step, s.last_step, s.last_time)
+        for rank, s in epoch.ranks.items()
+    )
+    return (series.run, series.key, epoch.attempt, *epoch.place, epoch.reduction, *sums)

@@ -36,6 +36,15 @@ def find_run(connection: Connection, run_id: str) -> Any:
     return run
 
 
+def find_frameworks(connection: Connection, run: int) -> dict[str, str]:
+    """Return the training frameworks that a run's environment names, with their versions."""
+    environment = connection.execute(select(RunRow.environment).where(RunRow.key == run)).scalar_one()
+    frameworks = environment.get("frameworks")
+    if not isinstance(frameworks, dict):  # an environment is whatever a client says
+        return {}
+    return {name: version for name, version in frameworks.items() if isinstance(version, str)}
+
+
 def register_run(connection: Connection, run_id: str, spec: RunSpec) -> tuple[Registered, list[Change]]:
     """Make a run, or take up one that is there; the same request twice changes nothing.
 

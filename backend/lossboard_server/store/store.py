@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection
 
 from lossboard_server.domain.changes import Change
+from lossboard_server.store.budget import Memo
 from lossboard_server.store.codes import Codes
 from lossboard_server.store.database import open_engine, ping
 from lossboard_server.store.deliveries import Delivery, Receipt, Registered, RunSpec
@@ -28,6 +29,7 @@ class Store:
         migrate(self._engine)
         self._writer = Writer(self._engine, announce)
         self.codes = Codes(self._writer)
+        self.memo = Memo()
 
     def put_run(self, run_id: str, spec: RunSpec) -> "Future[Registered]":
         """Make a run or take it up; the future is set after the commit."""

@@ -6,7 +6,15 @@ import pytest
 
 from lossboard_server.domain.meaning import Evaluation, Reduction
 from lossboard_server.domain.summary import Row, Summary, summarise
-from lossboard_server.domain.views import EpochViews, needs_rows, raw_sum_of_batches, view_epoch
+from lossboard_server.domain.views import (
+    EPOCH_VIEWS,
+    LABELS,
+    EpochViews,
+    needs_rows,
+    needs_rows_for_sum,
+    view_epoch,
+    views_of_rows,
+)
 
 SEED = [4, 5, 2, 4, 3, 2, 3, 1]
 
@@ -78,10 +86,42 @@ def test_ranks_average_within_a_batch_and_then_sum() -> None:
 
 
 def test_ranks_of_unequal_length_need_their_rows() -> None:
-    ranks = [summarise([row(0, 4.0, 2), row(1, 3.0, 2)]), summarise([row(0, 2.0, 2, rank=1)])]
+    rows = [row(0, 4.0, 2), row(0, 2.0, 2, rank=1), row(1, 3.0, 2)]
+    ranks = [summarise([rows[0], rows[2]]), summarise([rows[1]])]
     assert needs_rows(ranks, Reduction.MEAN)
-    assert not needs_rows(ranks, Reduction.SUM)
-    assert raw_sum_of_batches([(0, 4.0), (1, 3.0), (0, 2.0)]) == (6.0, 2)
+    assert view_epoch(ranks, Reduction.MEAN, is_declared=True).raw_sum is None
+    views = views_of_rows(ranks, Reduction.MEAN, rows, True)
+    assert (views.raw_sum, views.step_objective, views.global_batches) == (6.0, 3.0, 2)
+    assert views.batch_mean == 3.0
+
+
+def test_ranks_that_lost_different_batches_to_nan_need_their_rows() -> None:
+    rows = [row(0, 4.0, 2), row(0, math.nan, 2, rank=1), row(1, math.nan, 2), row(1, 2.0, 2, rank=1)]
+    ranks = [summarise(rows[::2]), summarise(rows[1::2])]
+    assert needs_rows_for_sum(ranks, Reduction.MEAN)
+    assert views_of_rows(ranks, Reduction.MEAN, rows, True).raw_sum == 6.0
+
+
+def test_sum_over_unequal_ranks_is_the_total_and_needs_no_rows() -> None:
+    ranks = [
+        summarise([row(0, 4.0, 2, reduction=Reduction.SUM), row(1, 3.0, 2, reduction=Reduction.SUM)]),
+        summarise([row(0, 2.0, 2, reduction=Reduction.SUM, rank=1)]),
+    ]
+    assert not needs_rows_for_sum(ranks, Reduction.SUM)
+    assert view_epoch(ranks, Reduction.SUM, is_declared=True).raw_sum == 9.0
+
+
+def test_unknown_meaning_never_needs_rows() -> None:
+    assert not needs_rows([summarise([row(0, 4.0, 2), row(3, 3.0, 2)]), Summary()], Reduction.UNKNOWN)
+
+
+def test_every_view_of_an_epoch_has_a_label_and_a_value() -> None:
+    views = views_of(seed_rows(3))
+    assert set(EPOCH_VIEWS) < set(LABELS)
+    assert {view: views.value(view) for view in EPOCH_VIEWS} == pytest.approx(
+        {"raw_sum": 26 / 3, "normalized_sum": 26, "batch_mean": 26 / 9, "per_item": 3, "size_weighted": 3,
+         "step_objective": 26 / 9}
+    )  # fmt: skip
 
 
 def test_undeclared_epoch_has_no_sums() -> None:

@@ -16,7 +16,9 @@ from lossboard_server.domain.pyramid import BUCKET_WIDTHS
 from lossboard_server.store.buckets import read_buckets
 from lossboard_server.store.database import select_tuples
 from lossboard_server.store.deliveries import Delivery, RunSpec, Sender
-from lossboard_server.store.reading import Series, read_epochs, read_lines, read_series
+from lossboard_server.store.reading import read_epochs
+from lossboard_server.store.rows import read_lines
+from lossboard_server.store.series import Series, read_series
 from lossboard_server.store.store import Store
 from lossboard_server.store.tables import IS_EXTREME
 

@@ -1,0 +1,196 @@
+"""The course of a training: where it stood at each moment, and so where its validation passes stand."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise
+from typing import NamedTuple
+
+from lossboard_server.domain.curves import Bucket, Curve, Standing
+from lossboard_server.domain.smoothing import smooth
+from lossboard_server.domain.summary import Summary
+
+
+@dataclass(slots=True)
+class Course:
+    """Where training stood after each bucket, and when each began and ended.
+
+    `ends` never decreases: ranks and machines disagree on the time by a little.
+    """
+
+    before: Standing
+    begins: list[float] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
+    standings: list[Standing] = field(default_factory=list)
+
+    @classmethod
+    def follow(cls, buckets: Iterable[Bucket], before: Standing) -> "Course":
+        """Follow training buckets from where training stood before the first of them."""
+        course = cls(before)
+        standing = before
+        for bucket in buckets:
+            standing = standing.after(bucket.summary, bucket.ranks)
+            first, last = bucket.summary.first_time, bucket.summary.last_time
+            latest = course.ends[-1] if course.ends else -math.inf
+            course.begins.append(latest if first is None else first)
+            course.ends.append(latest if last is None else max(last, latest))
+            course.standings.append(standing)
+        return course
+
+    def at(self, time: float) -> Standing:
+        """Return where training stood at a time.
+
+        Inside a bucket its records are taken to be spread evenly over its time; in a bucket
+        of one batch there is nothing to take.
+        """
+        index = bisect_right(self.ends, time)
+        standing = self.standings[index - 1] if index else self.before
+        if index == len(self.ends) or time < self.begins[index]:
+            return standing
+        after = self.standings[index]
+        batches = after.batches - standing.batches
+        elapsed = (time - self.begins[index]) / (self.ends[index] - self.begins[index])
+        made = math.floor(1 + (batches - 1) * elapsed) if batches > 1 else 0
+        return between(standing, after, made / batches if batches else 0.0)
+
+
+def between(start: Standing, end: Standing, share: float) -> Standing:
+    """Return where training stood when it had gone this share of a way, 1 for all of it."""
+    if share >= 1:
+        return end
+    step = start.step
+    if start.step is not None and end.step is not None:
+        step = float(math.floor(start.step + (end.step - start.step) * share))
+    return Standing(
+        start.batches + (end.batches - start.batches) * share,
+        start.items + (end.items - start.items) * share,
+        start.weight + (end.weight - start.weight) * share,
+        step,
+        start.time,
+    )
+
+
+@dataclass(slots=True)
+class Leg:
+    """One epoch of training on the course.
+
+    `batches` is what the epoch will have when it is complete, as far as that is known.
+    """
+
+    start: Standing
+    end: Standing
+    summary: Summary
+    batches: float
+
+    @property
+    def tells_time(self) -> bool:
+        """Whether its records have times of their own: rows posted at once have that of their arrival."""
+        first, last = self.summary.first_time, self.summary.last_time
+        return first is not None and last is not None and (first < last or self.summary.seen == 1)
+
+
+class Pass(NamedTuple):
+    """One validation pass: the epoch that it belongs to, and what it measured."""
+
+    epoch: int
+    summary: Summary
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a pass stands: on the course, and on the axis of epochs, where epoch 0 ends at 0."""
+
+    standing: Standing
+    epoch: float
+
+
+def place_passes(
+    passes: Iterable[Pass], legs: Mapping[int, Leg], course: Callable[[], Course]
+) -> list[Place]:
+    """Place validation passes, given in order of epoch, where training stood when each began.
+
+    Where times don't tell that, an epoch's passes are spread over it evenly. `course` is
+    asked for only if some pass began inside its epoch.
+    """
+    known: list[Course] = []
+
+    def at(time: float) -> Standing:
+        if not known:
+            known.append(course())
+        return known[0].at(time)
+
+    places: list[Place] = []
+    for epoch, group in groupby(passes, lambda each: each.epoch):
+        leg = legs.get(epoch) or _stay(legs, epoch)
+        places += _place_group(epoch, [each.summary for each in group], leg, at)
+    return places
+
+
+def _stay(legs: Mapping[int, Leg], epoch: int) -> Leg:
+    """Return a leg without training, where the last one before this epoch ended."""
+    before = max((number for number in legs if number < epoch), default=None)
+    standing = Standing() if before is None else legs[before].end
+    return Leg(standing, standing, Summary(), 0.0)
+
+
+def _place_group(
+    epoch: int, group: Sequence[Summary], leg: Leg, at: Callable[[float], Standing]
+) -> Iterator[Place]:
+    origin = max(epoch, 0) - 1
+    times = [summary.first_time for summary in group if summary.first_time is not None]
+    is_told = leg.tells_time and len(times) == len(group) and all(a < b for a, b in pairwise(times))
+    if not is_told:
+        for number in range(1, len(group) + 1):
+            share = number / len(group)
+            yield Place(between(leg.start, leg.end, share), origin + share)
+        return
+    for time in times:
+        standing = _stand(leg, time, at)
+        made = standing.batches - leg.start.batches
+        yield Place(standing, origin + (made / leg.batches if leg.batches else 1.0))
+
+
+def _stand(leg: Leg, time: float, at: Callable[[float], Standing]) -> Standing:
+    first, last = leg.summary.first_time, leg.summary.last_time
+    if last is None or time >= last:
+        return leg.end
+    if first is None or time < first:
+        return leg.start
+    standing = at(time)
+    # Wide buckets hold several epochs, and clocks differ: a pass stays inside its own epoch.
+    if standing.batches < leg.start.batches:
+        return leg.start
+    return leg.end if standing.batches > leg.end.batches else standing
+
+
+def draw_places(
+    passes: Sequence[Pass], places: Sequence[Place], axis: str, half_life: float | None = None
+) -> Curve:
+    """Draw validation passes, each one point, on an axis other than epoch.
+
+    A pass whose records tell the step stands there: it measured what that step had made.
+    """
+    summaries = [each.summary for each in passes]
+    means = [summary.mean for summary in summaries]
+    items = [summary.items or summary.count for summary in summaries]
+    return Curve(
+        x=[_find_x(summary, place, axis) for summary, place in zip(summaries, places, strict=True)],
+        batch_view=means,
+        running=[None if summary.unweighted else summary.mean for summary in summaries],
+        smooth=None if half_life is None else smooth(means, items, half_life),
+        low=[summary.low for summary in summaries],
+        high=[summary.high for summary in summaries],
+        count=[summary.seen for summary in summaries],
+        nonfinite=[summary.nonfinite for summary in summaries],
+        epoch=[each.epoch for each in passes],
+        batch=[summary.last_batch for summary in summaries],
+    )
+
+
+def _find_x(summary: Summary, place: Place, axis: str) -> float | None:
+    if axis == "time":
+        return summary.first_time
+    if axis == "step" and summary.first_step is not None:
+        return float(summary.first_step)
+    return place.standing.on(axis)
