@@ -1,8 +1,11 @@
-// The batch chart's figure: every batch's loss with the band that thinning hid, or the running mean of the epoch.
+// The batch chart's figure: every batch's loss with the band that thinning hid and a smooth curve over it, or the running mean of the epoch.
 
-import { formatCounted, formatExact } from "./format.js";
+import { drawBand, fade } from "./band.js";
 import { describeNonfinite, finite, layOut, markNonfinite, nameAxes, nameCurve, styleLine } from "./figure-parts.js";
-import { splitOf } from "./views.js";
+import { formatCounted, formatExact } from "./format.js";
+import { labelMeaning, labelMeanings } from "./meaning.js";
+import { tellHalfLife } from "./smoothing.js";
+import { splitOf, titleLoss } from "./views.js";
 
 /** @typedef {import("./types.js").Curve} Curve */
 /** @typedef {import("./types.js").Mode} Mode */
@@ -18,7 +21,8 @@ import { splitOf } from "./views.js";
  * @prop {Cell[]} cells
  * @prop {Mode} mode
  * @prop {"batch"|"items"|"time"} axis
- * @prop {string} unit
+ * @prop {number|null} smooth  half-life of the smooth curve in items, where one is drawn
+ * @prop {boolean} sharesY
  * @prop {(run: string) => Look} look
  * @prop {(run: string) => number} start  unix s of the run's first record
  * @prop {Ink} ink
@@ -27,7 +31,7 @@ import { splitOf } from "./views.js";
 
 const MARKED_POINTS = 60;
 const BREAK = -1; // in a list of indices: the line ends here and another begins
-const BAND_OPACITY = 0.2;
+const RAW_OPACITY = 0.4; // of the curve that a smooth one is drawn over
 
 /** @type {TimeUnit[]} */
 const TIME_UNITS = [
@@ -41,20 +45,21 @@ const TIME_UNITS = [
  * @returns {import("./chart.js").Figure}
  */
 export function figureBatches(question) {
-  const { cells, axis, mode, unit, ink, size } = question;
+  const { cells, axis, mode, ink, size, sharesY } = question;
   const curves = cells.flatMap((cell) => cell.curves);
   const time = pickTimeUnit(curves, question);
   const titles = { batch: "Batches seen in training", items: "Items seen in training", time: `Time since the run’s first record (${time.name})` };
   const hovers = { batch: " batches", items: " items", time: ` ${time.name}` };
   const layout = layOut({
-    ink, size, cells, xTitle: titles[axis], yTitle: `Loss per ${unit}`, hoverTitle: hovers[axis],
+    ink, size, cells, sharesY, xTitle: titles[axis], yTitle: titleLoss(labelMeanings(curves)), hoverTitle: hovers[axis],
     revision: `${axis} ${mode} ${axis === "time" ? time.name : ""} ${cells.length}`,
   });
   const data = cells.flatMap((cell, i) => {
     const place = (/** @type {Curve} */ curve) => placeX(curve, question, time);
     return [
-      ...(mode === "batch" ? cell.curves.flatMap((curve) => drawBand(curve, i, place(curve), question)) : []),
+      ...(mode === "batch" ? cell.curves.flatMap((curve) => drawThinned(curve, i, place(curve), question)) : []),
       ...cell.curves.flatMap((curve) => drawCurve(curve, i, place(curve), question)),
+      ...cell.curves.flatMap((curve) => drawSmooth(curve, i, place(curve), question)),
     ];
   });
   return { data, layout };
@@ -74,15 +79,60 @@ function drawCurve(curve, cell, place, question) {
   const points = keepPoints(curve, question);
   const isVal = splitOf(curve.series) !== "train";
   const isStack = isVal && question.mode === "batch"; // a pass's batches stand on one x: dots, since a line would be a scrawl
+  const isUnder = smoothOf(curve, question) !== null;
   const trace = {
     type: "scatter", xaxis: axes.x, yaxis: axes.y, name: nameCurve(curve),
     x: points.map((i) => (i === BREAK ? null : place(curve.x[i] ?? 0))), y: points.map((i) => finite(values[i])), text: points.map((i) => describe(curve, i, question)),
     hovertemplate: "%{text}", mode: isStack ? "markers" : points.length <= MARKED_POINTS ? "lines+markers" : "lines",
-    line: { ...line, width: 1.5 }, ...(isStack && { error_y: spanPasses(curve, points, line.color) }),
+    line: isUnder ? { ...line, width: 1, color: fade(line.color, RAW_OPACITY) } : { ...line, width: 1.5 }, ...(isStack && { error_y: spanPasses(curve, points, line.color) }),
     marker: isStack ? { size: 4, color: "rgba(0,0,0,0)", line: { color: line.color, width: 1 } } : { size: 4, color: line.color },
   };
   const marks = (curve.events ?? []).map(({ x, epoch, batch, loss }) => ({ x: place(x), text: describeNonfinite(loss, epoch, batch) }));
   return [trace, ...markNonfinite(axes, nameCurve(curve), line.color, marks)];
+}
+
+/**
+ * The smooth curve, over the raw one and never instead of it.
+ * @param {Curve} curve
+ * @param {number} cell
+ * @param {(x: number) => number} place
+ * @param {BatchQuestion} question
+ * @returns {object[]}
+ */
+function drawSmooth(curve, cell, place, question) {
+  const values = smoothOf(curve, question);
+  if (!values || question.smooth === null) return [];
+  const axes = nameAxes(cell);
+  const halfLife = tellHalfLife(question.smooth);
+  return [{
+    type: "scatter", xaxis: axes.x, yaxis: axes.y, name: nameCurve(curve), x: curve.x.map(place), y: values.map(finite), mode: "lines",
+    text: values.map((value) => `${formatExact(value)} smoothed · ${halfLife}`), hovertemplate: "%{text}",
+    line: { ...styleLine(curve, question.look(curve.run), question.ink), width: 2 }, meta: "smooth",
+  }];
+}
+
+/**
+ * @param {Curve} curve
+ * @param {BatchQuestion} question
+ * @returns {WireNumber[]|null} null where the curve has no smooth one
+ */
+function smoothOf(curve, { mode, smooth }) {
+  const values = mode === "batch" && smooth !== null && splitOf(curve.series) === "train" ? curve.views["smooth"] : null;
+  return values?.some((value) => finite(value) !== null) ? values : null;
+}
+
+/**
+ * The band between each bucket's least and greatest; none where every record is drawn anyway.
+ * @param {Curve} curve
+ * @param {number} cell
+ * @param {(x: number) => number} place
+ * @param {BatchQuestion} question
+ * @returns {object[]}
+ */
+function drawThinned(curve, cell, place, question) {
+  if (splitOf(curve.series) !== "train" || !curve.count.some((count) => count > 1)) return [];
+  const { color } = styleLine(curve, question.look(curve.run), question.ink);
+  return drawBand({ xs: curve.x.map(place), low: curve.low, high: curve.high, color, axes: nameAxes(cell), meta: "band" });
 }
 
 /**
@@ -100,34 +150,6 @@ function spanPasses(curve, points, color) {
     type: "data", symmetric: false, width: 0, thickness: 1, color,
     array: points.map((i) => reach(curve.high, i)), arrayminus: points.map((i) => reach(curve.low, i)),
   };
-}
-
-/**
- * Fill between each bucket's least and greatest, one closed shape for each stretch without a gap.
- * @param {Curve} curve
- * @param {number} cell
- * @param {(x: number) => number} place
- * @param {BatchQuestion} question
- * @returns {object[]}
- */
-function drawBand(curve, cell, place, question) {
-  const { low, high } = curve;
-  if (!low || !high || splitOf(curve.series) !== "train" || !curve.count.some((count) => count > 1)) return [];
-  const axes = nameAxes(cell);
-  const { color } = styleLine(curve, question.look(curve.run), question.ink);
-  /** @type {(number|null)[]} */
-  const xs = [];
-  /** @type {(number|null)[]} */
-  const ys = [];
-  for (const stretch of stretches(low, high)) {
-    const back = [...stretch].reverse();
-    xs.push(...stretch.map((i) => place(curve.x[i] ?? 0)), ...back.map((i) => place(curve.x[i] ?? 0)), null);
-    ys.push(...stretch.map((i) => finite(high[i])), ...back.map((i) => finite(low[i])), null);
-  }
-  return [{
-    type: "scatter", xaxis: axes.x, yaxis: axes.y, x: xs, y: ys, mode: "lines", fill: "toself", fillcolor: fade(color, BAND_OPACITY),
-    line: { width: 0.5, color: fade(color, BAND_OPACITY) }, hoverinfo: "skip", meta: "band",
-  }];
 }
 
 /**
@@ -149,33 +171,14 @@ function keepPoints(curve, { mode }) {
  * @param {number} i
  * @param {BatchQuestion} question
  */
-function describe(curve, i, { mode, unit }) {
-  const value = `${formatExact(curve.views[mode]?.[i])} per ${unit}`;
+function describe(curve, i, { mode }) {
+  const value = `${formatExact(curve.views[mode]?.[i])} ${labelMeaning(curve)}`;
   const epoch = curve.epoch[i];
   const where = `${epoch === null || epoch === undefined ? "" : `epoch ${epoch}, `}batch ${curve.batch[i] ?? "–"}`;
   const count = curve.count[i] ?? 1;
   if (mode === "running" || count < 2) return `${value} · ${where}`;
   const range = `${formatExact(curve.low?.[i])} to ${formatExact(curve.high?.[i])}`;
   return `${value} (${range}) · ${formatCounted(count, "batch", "batches")} to ${where}`;
-}
-
-/**
- * @param {WireNumber[]} low
- * @param {WireNumber[]} high
- * @returns {number[][]}
- */
-function stretches(low, high) {
-  /** @type {number[][]} */
-  const found = [];
-  /** @type {number[]} */
-  let current = [];
-  low.forEach((_, i) => {
-    if (finite(low[i]) !== null && finite(high[i]) !== null) return void current.push(i);
-    if (current.length > 0) found.push(current);
-    current = [];
-  });
-  if (current.length > 0) found.push(current);
-  return found;
 }
 
 /**
@@ -198,12 +201,4 @@ function placeX(curve, { axis, start }, time) {
 function pickTimeUnit(curves, { axis, start }) {
   const longest = axis === "time" ? Math.max(0, ...curves.map((curve) => (curve.x.at(-1) ?? 0) - start(curve.run))) : 0;
   return TIME_UNITS.find((unit) => longest >= 3 * unit.seconds) ?? { name: "s", seconds: 1 };
-}
-
-/**
- * @param {string} rgb  as getComputedStyle gives it
- * @param {number} opacity
- */
-function fade(rgb, opacity) {
-  return rgb.replace("rgb(", "rgba(").replace(")", `, ${opacity})`);
 }

@@ -13,6 +13,7 @@ import { createLimiter } from "./limiter.js";
  */
 
 const DRAW_INTERVAL_MS = 60; // leaves the page's thread free between drawings of large curves
+const PICK_DISTANCE = 12; // px; a click farther off begins a double click, which resets the zoom
 const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: "reset+autosize", showTips: false, plotlyServerURL: "" };
 
 /**
@@ -21,9 +22,10 @@ const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: "reset+
  * Never draws twice at once; of the figures that come meanwhile only the newest is drawn.
  * @param {HTMLElement} root
  * @param {(zoom: Zoom) => void} onZoom
+ * @param {(customdata: any) => void} [onPick]  a point with custom data was clicked
  * @returns {Chart}
  */
-export function createChart(root, onZoom) {
+export function createChart(root, onZoom, onPick) {
   /** @type {Figure|null} */
   let next = null;
   /** @type {any} */
@@ -41,6 +43,10 @@ export function createChart(root, onZoom) {
     /** @type {any} */ (root).on("plotly_relayout", (/** @type {Record<string, any>} */ change) => {
       const zoom = readZoom(change);
       if (zoom !== undefined) onZoom(zoom);
+    });
+    /** @type {any} */ (root).on("plotly_click", (/** @type {any} */ click) => {
+      const picked = findPicked(root, click);
+      if (picked !== undefined) onPick?.(picked);
     });
   }
 
@@ -68,6 +74,22 @@ export function createChart(root, onZoom) {
  */
 function isMarkAxis(root, key) {
   return Boolean(/** @type {any} */ (root).layout[key].overlaying);
+}
+
+/**
+ * The custom data of the point under the pointer: the hover names all points of one x, near and far.
+ * @param {HTMLElement} root
+ * @param {{event: MouseEvent, points: any[]}} click
+ */
+function findPicked(root, { event, points }) {
+  const frame = root.getBoundingClientRect();
+  const near = points.filter(({ customdata }) => customdata).map((point) => {
+    const x = point.xaxis._offset + point.xaxis.d2p(point.x) - (event.clientX - frame.left);
+    const y = point.yaxis._offset + point.yaxis.d2p(point.y) - (event.clientY - frame.top);
+    return { point, distance: Math.hypot(x, y) };
+  });
+  near.sort((a, b) => a.distance - b.distance);
+  return near[0] && near[0].distance <= PICK_DISTANCE ? near[0].point.customdata : undefined;
 }
 
 /**

@@ -4,7 +4,7 @@ import { listen, make, setAttribute, setText } from "./dom.js";
 import { unitOf } from "./format.js";
 import { watch } from "./store.js";
 import { toggleTheme } from "./theme.js";
-import { AXES, AXIS_LABELS, VIEWS, axisInForce, labelView, lossInForce, lossNames, selectedRuns } from "./views.js";
+import { AXES, AXIS_LABELS, VIEWS, axisInForce, fittingLayout, labelView, layoutInForce, lossInForce, lossNames, offeredViews, selectedRuns } from "./views.js";
 
 /** @typedef {import("./types.js").State} State */
 /** @typedef {import("./store.js").Store} Store */
@@ -17,6 +17,7 @@ import { AXES, AXIS_LABELS, VIEWS, axisInForce, labelView, lossInForce, lossName
  * @prop {(state: State) => T} pick                the value in force
  * @prop {(value: T) => void} choose
  * @prop {(state: State) => [T, string][]} choices value and label; the values stay the same
+ * @prop {(state: State) => T[]} [offered]         those that are seen; missing: all
  */
 
 /**
@@ -26,22 +27,25 @@ import { AXES, AXIS_LABELS, VIEWS, axisInForce, labelView, lossInForce, lossName
  * @param {RadioGroup<T>} group
  * @returns {{root: HTMLElement, dispose: () => void}}
  */
-export function createRadios(store, { name, legend, pick, choose, choices }) {
+export function createRadios(store, { name, legend, pick, choose, choices, offered }) {
   const root = make("fieldset", { class: "radios", id: name }, make("legend", { class: "unseen" }, legend));
-  /** @type {Map<T, {input: HTMLInputElement, label: HTMLElement}>} */
+  /** @type {Map<T, {input: HTMLInputElement, label: HTMLElement, outer: HTMLElement}>} */
   const made = new Map();
   for (const [value] of choices(store.get())) {
     const input = make("input", { type: "radio", name, value, id: `${name}-${value}` });
     const label = make("span");
     input.addEventListener("change", () => input.checked && choose(value));
-    root.append(make("label", { class: "radio" }, input, label));
-    made.set(value, { input, label });
+    const outer = make("label", { class: "radio" }, input, label);
+    root.append(outer);
+    made.set(value, { input, label, outer });
   }
   const dispose = store.subscribe((state) => {
+    const seen = offered?.(state);
     for (const [value, text] of choices(state)) {
       const radio = made.get(value);
       if (!radio) continue;
       setText(radio.label, text);
+      radio.outer.hidden = seen !== undefined && !seen.includes(value);
       radio.input.checked = pick(state) === value;
     }
   });
@@ -58,13 +62,14 @@ export function showBar(bar, store) {
   const view = createRadios(store, {
     name: "view", legend: "View", pick: (state) => state.view, choose: (value) => store.set({ view: value }),
     choices: (state) => VIEWS.map((value) => [value, labelView(value, unitOf(selectedRuns(state).map((run) => run.weight_unit)))]),
+    offered: offeredViews,
   });
   const x = createRadios(store, {
     name: "x", legend: "Horizontal axis", pick: axisInForce, choose: (value) => store.set({ x: value, batchZoom: null }),
     choices: () => AXES.map((value) => [value, AXIS_LABELS[value]]),
   });
   const layout = createRadios(store, {
-    name: "layout", legend: "Layout", pick: (state) => state.layout, choose: (value) => store.set({ layout: value }),
+    name: "layout", legend: "Layout", pick: layoutInForce, choose: (value) => store.set({ layout: value === fittingLayout(store.get()) ? null : value }),
     choices: () => [["overlay", "Overlay"], ["side", "Side by side"]],
   });
   const loss = createLossChoice(store);

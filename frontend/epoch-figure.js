@@ -1,8 +1,10 @@
 // The epoch chart's figure: one point an epoch in the chosen view, open where the epoch still runs.
 
-import { formatCounted, formatExact } from "./format.js";
+import { drawBand } from "./band.js";
 import { finite, layOut, markNonfinite, nameAxes, nameCurve, styleLine } from "./figure-parts.js";
-import { splitOf, titleView } from "./views.js";
+import { formatCounted, formatExact, formatLoss } from "./format.js";
+import { labelMeanings, tellView } from "./meaning.js";
+import { EVALUATED, splitOf, titleView } from "./views.js";
 
 /** @typedef {import("./types.js").Curve} Curve */
 /** @typedef {import("./types.js").ViewName} ViewName */
@@ -10,14 +12,15 @@ import { splitOf, titleView } from "./views.js";
 /** @typedef {import("./figure-parts.js").Ink} Ink */
 /** @typedef {import("./figure-parts.js").Size} Size */
 /** @typedef {import("./colours.js").Look} Look */
-/** @typedef {{x: number|null, y: number|null, text: string, isDone: boolean}} Point */
+/** @typedef {{run: string, series: string, epoch: number}} PickedEpoch  what a drawn point stands for */
+/** @typedef {{x: number|null, y: number|null, text: string, isDone: boolean, epoch: number|null}} Point */
 
 /**
  * @typedef {object} EpochQuestion
  * @prop {Cell[]} cells
  * @prop {ViewName} view
  * @prop {boolean} byItems  over items seen in training, else over epochs
- * @prop {string} unit
+ * @prop {boolean} sharesY
  * @prop {(run: string) => Look} look
  * @prop {Ink} ink
  * @prop {Size} size
@@ -31,14 +34,18 @@ const SUMS = ["raw_sum", "normalized_sum"]; // of an unfinished epoch these are 
  * @returns {import("./chart.js").Figure}
  */
 export function figureEpochs(question) {
-  const { cells, view, byItems, unit, ink, size } = question;
+  const { cells, view, byItems, ink, size, sharesY } = question;
+  const curves = cells.flatMap((cell) => cell.curves);
   const layout = layOut({
-    ink, size, cells, xTitle: byItems ? "Items seen in training" : "Epoch", yTitle: titleView(view, unit),
+    ink, size, cells, sharesY, xTitle: byItems ? "Items seen in training" : "Epoch", yTitle: titleView(view, labelMeanings(curves)),
     hoverTitle: byItems ? " items" : "", revision: `${view} ${byItems} ${cells.length}`,
   });
   if (!byItems) layout["xaxis"].unifiedhovertitle = { text: "epoch %{x:.4~g}" };
-  const data = cells.flatMap((cell, i) => cell.curves.flatMap((curve) => drawCurve(curve, i, question)));
-  setShortAxis(layout, cells.flatMap((cell) => cell.curves), byItems);
+  const data = cells.flatMap((cell, i) => [
+    ...cell.curves.flatMap((curve) => drawRanks(curve, i, question)),
+    ...cell.curves.flatMap((curve) => drawCurve(curve, i, question)),
+  ]);
+  setShortAxis(layout, curves, byItems);
   return { data, layout };
 }
 
@@ -55,10 +62,11 @@ function drawCurve(curve, cell, question) {
   const done = points.filter((point) => point.isDone);
   const open = points.filter((point) => !point.isDone && point.y !== null);
   const base = { type: "scatter", xaxis: axes.x, yaxis: axes.y, name: nameCurve(curve), hovertemplate: "%{text}" };
-  const marker = { size: 5, color: line.color };
+  const isEvaluated = splitOf(curve.series) === EVALUATED;
+  const marker = isEvaluated ? { size: 8, symbol: "diamond", color: line.color } : { size: 5, color: line.color };
   const traces = [];
   if (done.length > 0) {
-    traces.push({ ...base, ...columns(done), mode: done.length <= MARKED_POINTS ? "lines+markers" : "lines", line, marker });
+    traces.push({ ...base, ...columns(done), ...picks(curve, done), mode: done.length <= MARKED_POINTS ? "lines+markers" : "lines", line, marker });
   }
   if (open.length > 0) {
     const last = done.at(-1);
@@ -66,9 +74,30 @@ function drawCurve(curve, cell, question) {
       traces.push({ ...base, ...columns([last, ...open]), mode: "lines", hoverinfo: "skip", hovertemplate: null, line: { ...line, width: 1, dash: "dot" } });
     }
     const ring = { size: 8, color: question.ink.ground, line: { color: line.color, width: 2 } };
-    traces.push({ ...base, ...columns(open), mode: "markers", marker: ring });
+    traces.push({ ...base, ...columns(open), ...picks(curve, open), mode: "markers", marker: ring });
   }
   return [...traces, ...markNonfinite(axes, nameCurve(curve), line.color, readMarks(curve, points))];
+}
+
+/**
+ * The band from the least to the greatest of the ranks, which only the number per item has.
+ * @param {Curve} curve
+ * @param {number} cell
+ * @param {EpochQuestion} question
+ * @returns {object[]}
+ */
+function drawRanks(curve, cell, question) {
+  if (question.view !== "per_item") return [];
+  const { color } = styleLine(curve, question.look(curve.run), question.ink);
+  return drawBand({ xs: placePoints(curve, question), low: curve.rank_low, high: curve.rank_high, color, axes: nameAxes(cell), meta: "ranks" });
+}
+
+/**
+ * @param {Curve} curve
+ * @param {EpochQuestion} question
+ */
+function placePoints(curve, { byItems }) {
+  return byItems && curve.items ? curve.items : curve.x;
 }
 
 /**
@@ -76,15 +105,18 @@ function drawCurve(curve, cell, question) {
  * @param {EpochQuestion} question
  * @returns {Point[]}
  */
-function readPoints(curve, { view, byItems, unit }) {
+function readPoints(curve, question) {
+  const { view } = question;
   const values = curve.views[view] ?? [];
-  const xs = byItems && curve.items ? curve.items : curve.x;
-  return xs.map((x, i) => {
+  return placePoints(curve, question).map((x, i) => {
     const isDone = curve.complete?.[i] ?? true;
-    const per = view === "per_item" ? ` per ${unit}` : "";
     const counted = formatCounted(curve.count[i] ?? 0, "batch", "batches");
-    const text = `${formatExact(values[i])}${per} · epoch ${curve.epoch[i] ?? "–"}, ${counted}${isDone ? "" : " so far"}`;
-    return { x, y: finite(values[i]), text, isDone };
+    const [low, high] = view === "per_item" ? [curve.rank_low?.[i], curve.rank_high?.[i]] : [];
+    const ranks = low !== undefined && low !== null ? ` · ranks ${formatLoss(low)} to ${formatLoss(high)}` : "";
+    const text = `${formatExact(values[i])} ${tellView(view, curve)}${ranks} · epoch ${curve.epoch[i] ?? "–"}, ${counted}${isDone ? "" : " so far"}`;
+    const epoch = curve.epoch[i] ?? null;
+    const isLastPass = curve.epoch[i + 1] !== curve.epoch[i]; // an earlier pass has numbers of its own, which nobody can ask for
+    return { x, y: finite(values[i]), text, isDone, epoch: isLastPass ? epoch : null };
   });
 }
 
@@ -102,6 +134,15 @@ function readMarks(curve, points) {
 /** @param {Point[]} points */
 function columns(points) {
   return { x: points.map(({ x }) => x), y: points.map(({ y }) => y), text: points.map(({ text }) => text) };
+}
+
+/**
+ * @param {Curve} curve
+ * @param {Point[]} points
+ * @returns {{customdata: (PickedEpoch|null)[]}}
+ */
+function picks({ run, series }, points) {
+  return { customdata: points.map(({ epoch }) => (epoch === null ? null : { run, series, epoch })) };
 }
 
 /**

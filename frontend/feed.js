@@ -109,7 +109,7 @@ export function startFeed(store) {
     shareStream({ onEvent, onConnection: (connection) => store.set({ connection }) }),
     watch(store, (state) => [questionEpochs(state)], epochCurves.ask),
     watch(store, (state) => [questionBatches(state)], batchCurves.ask),
-    watch(store, (state) => [state.epochCurves], epochs.ask),
+    watch(store, (state) => [state.epochCurves, state.why], epochs.ask),
     watch(store, (state) => [state.selected], details.ask),
     watch(store, (state) => [state.search, state.total], search.ask),
     listen(window, "online", poll),

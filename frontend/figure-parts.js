@@ -21,6 +21,7 @@ import { splitOf } from "./views.js";
  * @prop {string} yTitle
  * @prop {string} hoverTitle   what follows x in the hover's first line
  * @prop {string} revision     the reader's zoom is kept while this stays
+ * @prop {boolean} sharesY     one scale for all cells
  */
 
 const MIN_CELL_WIDTH = 300; // px
@@ -101,7 +102,7 @@ export function layOut(frame) {
  * @param {{x: number[], y: number[]}} domain
  * @param {{isLeft: boolean, isBottom: boolean}} place
  */
-function addCell(layout, { ink, xTitle, yTitle, hoverTitle }, i, domain, { isLeft, isBottom }) {
+function addCell(layout, { ink, xTitle, yTitle, hoverTitle, sharesY }, i, domain, { isLeft, isBottom }) {
   const names = nameAxes(i);
   const key = (/** @type {string} */ name) => `${name[0]}axis${name.slice(1)}`;
   const title = (/** @type {string} */ text) => ({ text, standoff: 8, font: { size: 12, color: ink.soft } });
@@ -113,7 +114,7 @@ function addCell(layout, { ink, xTitle, yTitle, hoverTitle }, i, domain, { isLef
   };
   layout[key(names.y)] = {
     domain: domain.y, anchor: names.x, title: title(isLeft ? yTitle : ""), zeroline: false, gridcolor: ink.rule, gridwidth: 1,
-    nticks: 7, exponentformat: "power", ticklabelstandoff: 4, ...(i > 0 && { matches: "y" }),
+    nticks: 7, exponentformat: "power", ticklabelstandoff: 4, ...(i > 0 && sharesY && { matches: "y" }),
   };
   layout[key(names.marks)] = { overlaying: names.y, anchor: names.x, range: [0, 1], fixedrange: true, visible: false };
 }

@@ -3,6 +3,7 @@
 /** @typedef {import("./types.js").WireNumber} WireNumber */
 
 const whole = new Intl.NumberFormat("en");
+const amount = new Intl.NumberFormat("en", { maximumSignificantDigits: 7 });
 
 /** @type {Record<string, string>} */
 const UNITS = { items: "item", elements: "element", tokens: "token", class_weight: "class weight", mixed: "unit" };
@@ -13,6 +14,15 @@ const UNITS = { items: "item", elements: "element", tokens: "token", class_weigh
  */
 export function formatCount(count) {
   return whole.format(count);
+}
+
+/**
+ * An amount that need not be whole: a sum of weights.
+ * @param {number} value
+ * @returns {string}
+ */
+export function formatAmount(value) {
+  return amount.format(value);
 }
 
 /**
@@ -35,9 +45,9 @@ export function formatLoss(value) {
   if (value === null || value === undefined) return "–";
   if (typeof value === "string") return formatNonfinite(value);
   const size = Math.abs(value);
-  if (value !== 0 && (size < 0.001 || size >= 1e7)) return value.toExponential(3);
-  if (size >= 1000) return value.toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
-  return value.toFixed(4);
+  if (value !== 0 && (size < 0.001 || size >= 1e7)) return minus(value.toExponential(3));
+  if (size >= 1000) return minus(value.toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 }));
+  return minus(value.toFixed(4));
 }
 
 /**
@@ -48,7 +58,12 @@ export function formatLoss(value) {
 export function formatExact(value) {
   if (value === null || value === undefined) return "–";
   if (typeof value === "string") return formatNonfinite(value);
-  return String(Number(value.toPrecision(7)));
+  return minus(String(Number(value.toPrecision(7))));
+}
+
+/** @param {string} number  the sign as wide as a digit */
+function minus(number) {
+  return number.replaceAll("-", "−");
 }
 
 /**

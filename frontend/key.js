@@ -2,7 +2,7 @@
 
 import { TRAIN_DASHES, VAL_DASHES } from "./colours.js";
 import { make, makeSvg } from "./dom.js";
-import { splitOf } from "./views.js";
+import { EVALUATED, splitOf } from "./views.js";
 
 /** @typedef {import("./types.js").Run} Run */
 /** @typedef {import("./types.js").Curve} Curve */
@@ -13,7 +13,8 @@ import { splitOf } from "./views.js";
  * @prop {Run[]} runs      none where the chart itself names them
  * @prop {Curve[]} curves
  * @prop {Colours} colours
- * @prop {boolean} hasOpen whether the chart draws unfinished epochs as rings
+ * @prop {boolean} isEpochs whether it is the chart that draws unfinished epochs as rings and evaluations as diamonds
+ * @prop {boolean} hasRanks whether it draws the spread of ranks
  */
 
 /**
@@ -21,11 +22,12 @@ import { splitOf } from "./views.js";
  * @param {HTMLElement} root
  * @param {KeyQuestion} question
  */
-export function drawKey(root, { runs, curves, colours, hasOpen }) {
-  const splits = [...new Set(curves.map((curve) => splitOf(curve.series)))].sort();
-  const isOpen = hasOpen && curves.some((curve) => curve.complete?.includes(false));
+export function drawKey(root, { runs, curves, colours, isEpochs, hasRanks }) {
+  const splits = [...new Set(curves.map((curve) => splitOf(curve.series)))].sort((a, b) => rankSplit(a) - rankSplit(b) || a.localeCompare(b));
+  const isOpen = isEpochs && curves.some((curve) => curve.complete?.includes(false));
   const isBroken = curves.some((curve) => curve.nonfinite.some((count) => count > 0));
-  const is = JSON.stringify([runs.map((run) => [run.run, run.name]), splits, isOpen, isBroken]);
+  const isSpread = hasRanks && curves.some((curve) => curve.rank_low?.some((low) => low !== null));
+  const is = JSON.stringify([runs.map((run) => [run.run, run.name]), splits, isOpen, isBroken, isSpread]);
   if (root.dataset["is"] === is) return;
   root.dataset["is"] = is;
   const drawn = runs.map((run) => {
@@ -34,10 +36,16 @@ export function drawKey(root, { runs, curves, colours, hasOpen }) {
     return item("key-run", line(TRAIN_DASHES[dash] ?? "solid", `var(--run-${hue})`), name);
   });
   const marks = [];
-  if (splits.length > 1) for (const split of splits) marks.push(item("", line(split === "train" ? "solid" : (VAL_DASHES[0] ?? ""), "currentColor"), split));
+  if (splits.length > 1) for (const split of splits) marks.push(item("", pictureSplit(split, isEpochs), split));
+  if (isSpread) marks.push(item("", band(), "ranks, least to greatest"));
   if (isOpen) marks.push(item("", ring(), "epoch not complete"));
   if (isBroken) marks.push(item("", cross(), "not finite"));
   root.replaceChildren(...drawn, ...marks);
+}
+
+/** @param {string} split */
+function rankSplit(split) {
+  return split === "train" ? 0 : split === EVALUATED ? 2 : 1;
 }
 
 /**
@@ -64,6 +72,19 @@ function line(dash, colour) {
   const shape = makeSvg("path", { d: "M0 5h20", "stroke-width": 2, "stroke-dasharray": array });
   shape.style.stroke = colour;
   return picture(shape);
+}
+
+/**
+ * @param {string} split
+ * @param {boolean} isEpochs
+ */
+function pictureSplit(split, isEpochs) {
+  if (isEpochs && split === EVALUATED) return picture(makeSvg("path", { d: "M10 1l4 4-4 4-4-4z", fill: "currentColor", stroke: "none" }));
+  return line(split === "train" ? "solid" : (VAL_DASHES[0] ?? ""), "currentColor");
+}
+
+function band() {
+  return picture(makeSvg("path", { d: "M0 1h20v8H0z", fill: "currentColor", stroke: "none", opacity: 0.3 }));
 }
 
 function ring() {

@@ -3,6 +3,7 @@
 import { createColours } from "./colours.js";
 import { showBar } from "./controls.js";
 import { byId, listen } from "./dom.js";
+import { showEvaluation } from "./evaluation.js";
 import { startFeed } from "./feed.js";
 import { showNotices } from "./notices-view.js";
 import { showPanels } from "./panels.js";
@@ -12,6 +13,8 @@ import { showTeaching } from "./teach.js";
 import { followTheme, readTheme } from "./theme.js";
 import { readUrl, writeUrl } from "./url-state.js";
 import { showValues } from "./values-table.js";
+import { startWhy } from "./why-feed.js";
+import { showWhy } from "./why-panel.js";
 
 /** @typedef {import("./types.js").State} State */
 
@@ -20,7 +23,7 @@ const initial = {
   ...readUrl(location.search), ...readTheme(),
   runs: null, total: 0, found: [], known: {}, search: "",
   connection: { state: "connecting", sinceMs: Date.now() }, fault: null,
-  epochCurves: null, batchCurves: null, batchZoom: null, epochs: {}, details: {},
+  epochCurves: null, batchCurves: null, batchZoom: null, epochs: {}, details: {}, explained: null, whyFault: null,
 };
 const store = createStore(initial);
 const colours = createColours(localStorage);
@@ -33,6 +36,8 @@ const ends = [
   showTeaching(byId("teach"), store),
   showPanels(byId("charts"), store, colours),
   showValues(byId("values"), store, colours),
+  showEvaluation(byId("evaluation"), store, colours),
+  showWhy(byId("why"), store, colours),
   watch(store, (state) => [writeUrl(state)], (state) => {
     history.replaceState(null, "", writeUrl(state));
   }),
@@ -44,6 +49,7 @@ const ends = [
     document.documentElement.dataset["connection"] = state.connection.state;
   }),
   startFeed(store),
+  startWhy(store),
 ];
 
 const unlisten = listen(window, "pagehide", (/** @type {PageTransitionEvent} */ event) => {

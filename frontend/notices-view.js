@@ -2,7 +2,7 @@
 
 import { formatAge, formatCounted, unitOf } from "./format.js";
 import { createNotices } from "./notice.js";
-import { AXIS_LABELS, labelView, selectedRuns } from "./views.js";
+import { AXIS_LABELS, currentWarnings, labelView, layoutInForce, selectedRuns } from "./views.js";
 
 /** @typedef {import("./types.js").State} State */
 /** @typedef {import("./types.js").Warning} Warning */
@@ -75,35 +75,33 @@ function tellConnection({ connection, runs }) {
 }
 
 /**
- * The warnings that concern the view on show; both charts' answers carry them.
- * @param {State} state
- * @returns {Warning[]}
- */
-function currentWarnings(state) {
-  const answers = [state.epochCurves, state.batchCurves];
-  const all = answers.flatMap((answer) => answer?.warnings ?? []);
-  const views = [state.view, state.mode];
-  const current = all.filter((warning) => warning.views.length === 0 || warning.views.some((view) => views.includes(/** @type {any} */ (view))));
-  return [...new Map(current.map((warning) => [warning.code + warning.message, warning])).values()];
-}
-
-/**
  * @param {Store} store
  * @param {Warning} warning
  * @returns {Notice}
  */
 function tellWarning(store, { message, suggest }) {
-  const unit = unitOf(selectedRuns(store.get()).map((run) => run.weight_unit));
-  /** @type {Notice["action"]} */
-  let action;
-  if (suggest?.view) {
-    const { view } = suggest;
-    action = { label: `Show ${labelView(view, unit).toLowerCase()}`, run: () => store.set({ view }) };
-  } else if (suggest?.x) {
-    const { x } = suggest;
-    action = { label: `Show by ${AXIS_LABELS[x].toLowerCase()}`, run: () => store.set({ x, batchZoom: null }) };
+  return { level: "warn", text: message, action: suggest ? offer(store, suggest) : undefined };
+}
+
+/**
+ * The button that does what a warning suggests; none where it is so already.
+ * @param {Store} store
+ * @param {NonNullable<Warning["suggest"]>} suggest
+ * @returns {Notice["action"]}
+ */
+function offer(store, { view, x, layout }) {
+  const state = store.get();
+  if (view === "batch" || view === "running") {
+    return state.mode === view ? undefined : { label: view === "batch" ? "Show every batch" : "Show the running mean", run: () => store.set({ mode: view }) };
   }
-  return { level: "warn", text: message, action };
+  if (view) {
+    const label = labelView(view, unitOf(selectedRuns(state).map((run) => run.weight_unit)));
+    return { label: `Show ${label.toLowerCase()}`, run: () => store.set({ view }) };
+  }
+  if (x && AXIS_LABELS[x]) return { label: `Show by ${AXIS_LABELS[x].toLowerCase()}`, run: () => store.set({ x, batchZoom: null }) };
+  if (!layout || state.selected.length < 2) return undefined;
+  const isApart = layoutInForce(state) === layout;
+  return { label: isApart ? "Overlay them anyway" : "Show side by side", run: () => store.set({ layout: isApart ? "overlay" : null }) };
 }
 
 /**
@@ -113,15 +111,11 @@ function tellWarning(store, { message, suggest }) {
  * @returns {Notice|null}
  */
 function tellLoss(state, run, name) {
-  /** @type {Map<string, number>} */
-  const reasons = new Map();
-  for (const writer of state.details[run]?.writers ?? []) {
-    for (const [reason, count] of Object.entries(writer.dropped)) reasons.set(reason, (reasons.get(reason) ?? 0) + count);
-  }
-  const gaps = state.details[run]?.counts.gaps ?? 0;
-  if (gaps > 0) reasons.set("never arrived", gaps);
-  const total = [...reasons.values()].reduce((sum, count) => sum + count, 0);
+  const { dropped, gaps } = state.details[run]?.counts ?? { dropped: {}, gaps: 0 };
+  const reasons = Object.entries(dropped);
+  if (gaps > 0) reasons.push(["never arrived", gaps]);
+  const total = reasons.reduce((sum, [, count]) => sum + count, 0);
   if (total === 0) return null;
-  const parts = [...reasons].map(([reason, count]) => `${reason} ${count}`).join(", ");
+  const parts = reasons.map(([reason, count]) => `${reason} ${count}`).join(", ");
   return { level: "warn", text: `${name} lacks ${formatCounted(total, "record")} (${parts}).` };
 }

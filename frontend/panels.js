@@ -8,9 +8,10 @@ import { figureEpochs } from "./epoch-figure.js";
 import { layCells, readInk } from "./figure-parts.js";
 import { formatCount, formatCounted, unitOf } from "./format.js";
 import { drawKey } from "./key.js";
-import { batchAxis } from "./questions.js";
+import { explainMeaning, labelMeanings } from "./meaning.js";
+import { createSmoothing, tellHalfLife } from "./smoothing.js";
 import { watch } from "./store.js";
-import { axisInForce, explainView, labelView, selectedRuns } from "./views.js";
+import { EVALUATED, axisInForce, batchAxis, currentWarnings, epochsKey, explainView, labelView, layoutInForce, selectedRuns, shownEpoch, splitOf } from "./views.js";
 
 /** @typedef {import("./types.js").State} State */
 /** @typedef {import("./types.js").Curve} Curve */
@@ -53,8 +54,9 @@ export function showPanels(root, store, colours) {
     name: "mode", legend: "Batch chart", pick: (state) => state.mode, choose: (value) => store.set({ mode: value }),
     choices: () => [["batch", "Every batch"], ["running", "Running mean"]],
   });
-  batches.heading.after(mode.root);
-  const epochChart = createChart(epochs.chart, (zoom) => (epochs.reset.hidden = zoom === null));
+  const smoothing = createSmoothing(store);
+  batches.heading.after(mode.root, smoothing.root);
+  const epochChart = createChart(epochs.chart, (zoom) => (epochs.reset.hidden = zoom === null), (picked) => askWhy(store, picked));
   const batchChart = createChart(batches.chart, (zoom) => {
     batches.reset.hidden = zoom === null;
     store.set({ batchZoom: zoom });
@@ -64,7 +66,7 @@ export function showPanels(root, store, colours) {
 
   const drawEpochs = () => drawEpochPanel(epochs, epochChart, store.get(), colours);
   const drawBatches = () => drawBatchPanel(batches, batchChart, store.get(), colours);
-  const shared = (/** @type {State} */ state) => [state.layout, state.isDark, state.selected, axisInForce(state)];
+  const shared = (/** @type {State} */ state) => [layoutInForce(state), state.isDark, state.selected, axisInForce(state)];
   const sizes = new ResizeObserver(() => {
     drawEpochs();
     drawBatches();
@@ -72,11 +74,21 @@ export function showPanels(root, store, colours) {
   for (const element of [epochs.chart, batches.chart]) sizes.observe(element);
   const ends = [
     watch(store, (state) => [state.epochCurves, state.view, ...shared(state)], drawEpochs),
-    watch(store, (state) => [state.batchCurves, state.mode, ...shared(state)], drawBatches),
+    watch(store, (state) => [state.batchCurves, state.mode, state.smooth, ...shared(state)], drawBatches),
     watch(store, (state) => [batchAxis(state), state.selected], () => store.get().batchZoom && batchChart.resetZoom()),
-    mode.dispose, epochChart.dispose, batchChart.dispose, () => sizes.disconnect(),
+    mode.dispose, smoothing.dispose, epochChart.dispose, batchChart.dispose, () => sizes.disconnect(),
   ];
   return () => ends.forEach((end) => end());
+}
+
+/**
+ * Ask why about a point of the epoch chart; at the epoch that the table shows, go with the table.
+ * @param {Store} store
+ * @param {import("./epoch-figure.js").PickedEpoch} picked
+ */
+function askWhy(store, { run, series, epoch }) {
+  const shown = shownEpoch(store.get().epochs[epochsKey(run, series)])?.epoch;
+  store.set({ why: { run, series, epoch: epoch === shown ? null : epoch, field: null } });
 }
 
 /**
@@ -89,14 +101,14 @@ function drawEpochPanel(panel, chart, state, colours) {
   const all = curvesOf(state, state.epochCurves);
   const curves = all.filter((curve) => curve.declared && curve.views[state.view]?.some((value) => value !== null));
   const unit = unitOf(all.map((curve) => curve.weight_unit));
-  setText(panel.say, explainView(state.view, unit));
+  setText(panel.say, all.length > 0 && curves.length === 0 ? "" : explainView(state.view, unit));
   setText(panel.share, shareEpochs(curves));
-  drawKey(panel.key, { runs: state.layout === "side" ? [] : selectedRuns(state), curves, colours, hasOpen: true });
-  tellEmpty(panel, all.length > 0 && curves.length === 0, "No epoch was told for these records: say run.epoch = n, or loop over run.epochs(…). The batches are below.");
-  panel.chart.setAttribute("aria-label", `${labelView(state.view, unit)} by epoch of ${formatCounted(selectedRuns(state).length, "run")}; the values are in the table below`);
+  drawKey(panel.key, { runs: layoutInForce(state) === "side" ? [] : selectedRuns(state), curves, colours, isEpochs: true, hasRanks: state.view === "per_item" });
+  tellEmpty(panel, all.length > 0 && curves.length === 0 ? whyEmpty(all) : "");
+  panel.chart.setAttribute("aria-label", `${labelView(state.view, unit)}, ${labelMeanings(curves)}, by epoch of ${formatCounted(selectedRuns(state).length, "run")}; the values are in the table below`);
   const cells = cutCells(panel, state, curves, colours);
   chart.draw(figureEpochs({
-    cells, view: state.view, byItems: axisInForce(state) === "items", unit, look: colours.look, ink: readInk(panel.root), size: sizeOf(panel.chart),
+    cells, view: state.view, byItems: axisInForce(state) === "items", sharesY: isComparable(state), look: colours.look, ink: readInk(panel.root), size: sizeOf(panel.chart),
   }));
 }
 
@@ -107,16 +119,21 @@ function drawEpochPanel(panel, chart, state, colours) {
  * @param {Colours} colours
  */
 function drawBatchPanel(panel, chart, state, colours) {
-  const curves = curvesOf(state, state.batchCurves).filter((curve) => state.batchCurves?.x === batchAxis(state) && curve.views[state.mode]);
+  const isFresh = state.batchCurves?.x === batchAxis(state);
+  const all = curvesOf(state, state.batchCurves).filter((curve) => isFresh && curve.views[state.mode]);
+  const curves = all.filter((curve) => splitOf(curve.series) !== EVALUATED); // its record is no batch but a whole pass
   const unit = unitOf(curves.map((curve) => curve.weight_unit));
-  setText(panel.say, state.mode === "batch" ? "" : `The epoch so far, per ${unit}.`);
+  const smooth = state.mode === "batch" ? state.smooth : null;
+  setText(panel.say, state.mode === "running" ? `The epoch so far, per ${unit}.` : "");
   setText(panel.share, shareBatches(curves));
-  drawKey(panel.key, { runs: [], curves, colours, hasOpen: false });
-  panel.chart.setAttribute("aria-label", `${state.mode === "batch" ? "Loss of every batch" : "Running mean of the epoch"} of ${formatCounted(selectedRuns(state).length, "run")}`);
+  drawKey(panel.key, { runs: [], curves, colours, isEpochs: false, hasRanks: false });
+  const what = state.mode === "batch" ? "Loss of every batch" : "Running mean of the epoch";
+  const smoothed = smooth === null ? "" : `, smoothed with a ${tellHalfLife(smooth)}`;
+  panel.chart.setAttribute("aria-label", `${what}, ${labelMeanings(curves)}${smoothed}, of ${formatCounted(selectedRuns(state).length, "run")}`);
   const cells = cutCells(panel, state, curves, colours);
   const start = (/** @type {string} */ run) => Math.min(...curves.filter((curve) => curve.run === run).map((curve) => curve.x[0] ?? Infinity));
   chart.draw(figureBatches({
-    cells, mode: state.mode, axis: batchAxis(state), unit, look: colours.look, start, ink: readInk(panel.root), size: sizeOf(panel.chart),
+    cells, mode: state.mode, axis: batchAxis(state), smooth, sharesY: isComparable(state), look: colours.look, start, ink: readInk(panel.root), size: sizeOf(panel.chart),
   }));
 }
 
@@ -139,7 +156,7 @@ function curvesOf(state, answer) {
  */
 function cutCells(panel, state, curves, colours) {
   const runs = selectedRuns(state);
-  if (state.layout === "overlay" || runs.length < 2) {
+  if (layoutInForce(state) === "overlay" || runs.length < 2) {
     panel.root.style.removeProperty("--least");
     return [{ title: "", colour: "", curves }];
   }
@@ -152,14 +169,31 @@ function cutCells(panel, state, curves, colours) {
 }
 
 /**
- * @param {ReturnType<typeof makePanel>} panel
- * @param {boolean} isEmpty
- * @param {string} text
+ * Whether one scale for all cells helps: not for losses of which a warning says that they don't compare.
+ * @param {State} state
  */
-function tellEmpty(panel, isEmpty, text) {
-  panel.empty.hidden = !isEmpty;
-  panel.root.classList.toggle("is-empty", isEmpty);
-  setText(panel.empty, isEmpty ? text : "");
+function isComparable(state) {
+  return !currentWarnings(state).some((warning) => warning.suggest?.layout === "side");
+}
+
+/**
+ * @param {Curve[]} curves  none of which has a point to draw
+ * @returns {string}
+ */
+function whyEmpty(curves) {
+  const meant = curves.find((curve) => curve.reduction === "unknown");
+  if (meant) return `No number stands for an epoch of this loss. ${explainMeaning(meant)} The batches are below.`;
+  return "No epoch was told for these records: say run.epoch = n, or loop over run.epochs(…). The batches are below.";
+}
+
+/**
+ * @param {ReturnType<typeof makePanel>} panel
+ * @param {string} text  empty where there is something to see
+ */
+function tellEmpty(panel, text) {
+  panel.empty.hidden = text === "";
+  panel.root.classList.toggle("is-empty", text !== "");
+  setText(panel.empty, text);
 }
 
 /** @param {HTMLElement} chart */

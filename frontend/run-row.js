@@ -1,9 +1,12 @@
 // One row of the list of runs.
 
 import { make, makeSvg, setAttribute, setText } from "./dom.js";
-import { formatAge, formatCount, formatLoss, unitOf } from "./format.js";
+import { formatAge, formatCount, formatLoss } from "./format.js";
+import { explainMeaning, isDoubtful, labelMeaning } from "./meaning.js";
 
 /** @typedef {import("./types.js").Run} Run */
+/** @typedef {import("./types.js").RunDetail} RunDetail */
+/** @typedef {import("./types.js").Meaning} Meaning */
 /** @typedef {import("./types.js").WireNumber} WireNumber */
 /** @typedef {import("./colours.js").Look} Look */
 
@@ -11,7 +14,7 @@ import { formatAge, formatCount, formatLoss, unitOf } from "./format.js";
  * @typedef {object} Row
  * @prop {HTMLElement} root
  * @prop {HTMLInputElement} box
- * @prop {(run: Run, isSelected: boolean) => void} draw
+ * @prop {(run: Run, isSelected: boolean, detail: RunDetail|undefined) => void} draw
  * @prop {(run: Run) => void} tick  only what time changes
  */
 
@@ -53,7 +56,7 @@ export function createRow(id, look, { onToggle, onOnly }) {
     root,
     box,
     tick,
-    draw(run, isSelected) {
+    draw(run, isSelected, detail) {
       box.checked = isSelected;
       setAttribute(box, "aria-label", `${run.name}, ${run.state}`);
       root.classList.toggle("is-selected", isSelected);
@@ -61,7 +64,9 @@ export function createRow(id, look, { onToggle, onOnly }) {
       setAttribute(only, "title", `${run.name} (${run.run})\n${formatCount(run.records)} records${run.epoch === null ? "" : `, epoch ${run.epoch}`}`);
       setText(name, run.name);
       setText(value, run.per_item === null ? "" : formatLoss(run.per_item));
-      setAttribute(value, "title", `per ${unitOf([run.weight_unit])}, newest epoch`);
+      const meaning = meaningOfRun(run, detail);
+      setAttribute(value, "title", `${labelMeaning(meaning)}, newest epoch. ${explainMeaning(meaning)}`.trim());
+      setAttribute(value, "data-mark", run.per_item !== null && isDoubtful(meaning) ? "about" : null);
       setText(state, run.state);
       state.dataset["state"] = run.state;
       setText(size, run.batch_size === null ? "" : `batch ${formatCount(run.batch_size)}`);
@@ -69,6 +74,16 @@ export function createRow(id, look, { onToggle, onOnly }) {
       tick(run);
     },
   };
+}
+
+/**
+ * What the run's number is: that of its first series. The list itself may say only its unit.
+ * @param {Run} run
+ * @param {RunDetail|undefined} detail  of a selected run
+ * @returns {Meaning}
+ */
+function meaningOfRun(run, detail) {
+  return detail?.series.find(({ series }) => series === run.series[0]) ?? run;
 }
 
 /**

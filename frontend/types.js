@@ -1,6 +1,6 @@
 // The shapes that the service answers with, and the page's own state; types only, no code.
 
-/** @typedef {"raw_sum"|"normalized_sum"|"batch_mean"|"per_item"} ViewName */
+/** @typedef {"raw_sum"|"normalized_sum"|"batch_mean"|"step_objective"|"per_item"} ViewName */
 /** @typedef {"epoch"|"batch"|"items"|"time"} XAxis */
 /** @typedef {"overlay"|"side"} Layout */
 /** @typedef {"batch"|"running"} Mode */
@@ -9,6 +9,26 @@
 /**
  * A number as the wire carries it; a non-finite one is a string.
  * @typedef {number|"NaN"|"Infinity"|"-Infinity"|null} WireNumber
+ */
+
+/**
+ * What else is known of a series' loss; every key may be missing.
+ * @typedef {object} Traits
+ * @prop {"mean"|"mean_weighted"|"sum"|"non_linear"|"batch_coupled"|"constant"|"not_probed"|null} [finding]
+ * @prop {string|null} [dtype]
+ * @prop {number|null} [dataset_items]      what an epoch should hold, all ranks together
+ * @prop {number|null} [divided_by]         before it was sent backward
+ * @prop {string|null} [broadcast]          a sentence
+ * @prop {boolean|null} [from_running]      recovered from a framework's float32 running mean
+ */
+
+/**
+ * What a series' numbers stand for, and how that is known.
+ * @typedef {object} Meaning
+ * @prop {string} [reduction]
+ * @prop {string} weight_unit
+ * @prop {string} [weight_source]
+ * @prop {Traits} [traits]
  */
 
 /**
@@ -26,14 +46,16 @@
  * @prop {number|null} epoch               the last one seen
  * @prop {WireNumber} per_item
  * @prop {string} weight_unit
+ * @prop {string} [weight_source]
  * @prop {WireNumber[]} spark
  * @prop {string[]} tags
  * @prop {number} [listedAt]               ours: Date.now() of the answer, ms
  */
 
 /** @typedef {{runs: Run[], total: number}} RunsAnswer */
-/** @typedef {{dropped: Record<string, number>}} Writer */
-/** @typedef {Omit<Run, "series"> & {series: {series: string}[], writers: Writer[], counts: {gaps: number}}} RunDetail */
+/** @typedef {{gaps: number, dropped: Record<string, number>, left_out?: Record<string, number>, reasons?: Record<string, string>}} Counts */
+/** @typedef {{frameworks?: Record<string, string>}} Environment */
+/** @typedef {Omit<Run, "series"> & {series: (Meaning & {series: string})[], counts: Counts, environment?: Environment|null}} RunDetail */
 
 /** @typedef {{x: number, epoch: number|null, batch: number, loss: WireNumber}} NonfiniteEvent */
 
@@ -55,7 +77,12 @@
  * @prop {(number|null)[]} epoch
  * @prop {number[]} batch
  * @prop {string} weight_unit
+ * @prop {string} weight_source
  * @prop {string} reduction
+ * @prop {Traits} [traits]
+ * @prop {number} [ranks]                   that took part in the newest epoch
+ * @prop {WireNumber[]|null} [rank_low]     x = epoch only: the least per item of its ranks
+ * @prop {WireNumber[]|null} [rank_high]
  * @prop {number|null} batch_size
  * @prop {boolean} declared
  * @prop {boolean[]} [complete]             x = epoch only
@@ -66,16 +93,20 @@
  * @typedef {object} Warning
  * @prop {string} code
  * @prop {string[]} views                   empty: every view
+ * @prop {string[]} [axes]                  empty or missing: every axis
  * @prop {string[]} runs
  * @prop {string} message
- * @prop {{view?: ViewName, x?: XAxis}|null} [suggest]
+ * @prop {{view?: ViewName|Mode, x?: XAxis, layout?: Layout}|null} [suggest]
  */
 
 /** @typedef {{cursor: string, x: string, curves: Curve[], warnings: Warning[]}} CurvesAnswer */
 
+/** @typedef {{rank: number, per_item: WireNumber, batch_mean: WireNumber, batches: number, items: number, weight: number}} RankRow */
+
 /**
  * @typedef {object} EpochRow
  * @prop {number|null} epoch
+ * @prop {string} [reduction]               an epoch that mixes reductions has none of the series'
  * @prop {number} batches_seen
  * @prop {number} items_seen
  * @prop {number|null} batch_size
@@ -84,11 +115,60 @@
  * @prop {WireNumber} normalized_sum
  * @prop {WireNumber} batch_mean
  * @prop {WireNumber} per_item
+ * @prop {WireNumber} [step_objective]
+ * @prop {number} [weight]
  * @prop {number} nonfinite
  * @prop {boolean} complete
+ * @prop {number|null} [accumulation]       batches a step
+ * @prop {RankRow[]} [ranks]                none for one rank
+ * @prop {number|null} [coverage]
+ * @prop {number|null} [resolution]         between neighbouring values of a 16-bit loss
  */
 
-/** @typedef {{run: string, series: string, weight_unit: string, epochs: EpochRow[]}} EpochsAnswer */
+/** @typedef {Meaning & {run: string, series: string, epochs: EpochRow[]}} EpochsAnswer */
+
+/** @typedef {{view: string, label: string, value: WireNumber, formula: string, worked: string|null, meaning: string}} ExplainedView */
+/** @typedef {{code: string, view: string|null, size: WireNumber, message: string}} Artefact */
+
+/**
+ * What another tool would have printed for the same epoch.
+ * @typedef {object} Printed
+ * @prop {string} tool
+ * @prop {string|null} versions
+ * @prop {string} what
+ * @prop {WireNumber} [value]
+ * @prop {WireNumber[]} [values]
+ * @prop {string} [formula]
+ * @prop {string} reason
+ * @prop {boolean} is_yours
+ */
+
+/**
+ * @typedef {object} ExplainedParts
+ * @prop {string} label                     such as "per token, exact"
+ * @prop {number|null} epoch
+ * @prop {number} batches
+ * @prop {number} empty
+ * @prop {number|null} steps
+ * @prop {WireNumber} rank_spread
+ * @prop {WireNumber} std_error
+ * @prop {WireNumber} std_error_detrended
+ * @prop {ExplainedView[]} views
+ * @prop {Artefact[]} artefacts
+ * @prop {Printed[]} printed
+ * @prop {string[]} notes
+ */
+
+/** @typedef {Meaning & EpochRow & ExplainedParts & {run: string, name: string, series: string}} Explanation */
+
+/**
+ * A number that somebody asks about.
+ * @typedef {object} Why
+ * @prop {string} run
+ * @prop {string} series
+ * @prop {number|null} epoch                null: the last complete one, whichever that is
+ * @prop {string|null} field                of the values table; null: the view in force
+ */
 
 /** @typedef {{state: "connecting"|"live"|"lost"|"refused", sinceMs: number}} Connection */
 
@@ -105,8 +185,9 @@
  * @prop {string[]} selected
  * @prop {ViewName} view
  * @prop {XAxis|null} x                     null: the axis that fits the runs
- * @prop {Layout} layout
+ * @prop {Layout|null} layout               null: the layout that fits the runs
  * @prop {Mode} mode
+ * @prop {number|null} smooth               half-life of the batch chart's smooth curve, in items
  * @prop {string|null} loss                 the part of a series' name after its split; null: the first
  * @prop {Theme} theme
  * @prop {boolean} isDark                   what the theme comes to
@@ -117,6 +198,9 @@
  * @prop {[number, number]|null} batchZoom  on the batch chart's x axis
  * @prop {Record<string, EpochsAnswer>} epochs   by run and series, see `epochsKey`
  * @prop {Record<string, RunDetail>} details
+ * @prop {Why|null} why
+ * @prop {{key: string, answer: Explanation}|null} explained   see `keyWhy`
+ * @prop {{key: string, message: string}|null} whyFault
  */
 
 export {};

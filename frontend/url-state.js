@@ -3,10 +3,14 @@
 import { AXES, VIEWS } from "./views.js";
 
 /** @typedef {import("./types.js").State} State */
-/** @typedef {Pick<State, "selected"|"view"|"x"|"layout"|"mode"|"loss">} Shared */
+/** @typedef {import("./types.js").Why} Why */
+/** @typedef {Pick<State, "selected"|"view"|"x"|"layout"|"mode"|"loss"|"smooth"|"why">} Shared */
 
 const MAX_RUNS = 50; // what one question to /curves may name
 const RUN_ID = /^[A-Za-z0-9_-]{1,64}$/;
+const WHY = /^([A-Za-z0-9_-]{1,64}),(.+),(\d{1,10}|last)(?:,([a-z_]+))?$/; // a series' name may hold commas
+/** @type {import("./types.js").Layout[]} */
+const LAYOUTS = ["overlay", "side"];
 
 /**
  * Read what an address asks for; what it doesn't know is left at its default.
@@ -20,9 +24,11 @@ export function readUrl(search) {
     selected: [...new Set(runs)].slice(0, MAX_RUNS),
     view: oneOf(VIEWS, query.get("view")) ?? "per_item",
     x: oneOf(AXES, query.get("x")),
-    layout: query.get("layout") === "side" ? "side" : "overlay",
+    layout: oneOf(LAYOUTS, query.get("layout")),
     mode: query.get("mode") === "running" ? "running" : "batch",
     loss: query.get("loss"),
+    smooth: readHalfLife(query.get("smooth")),
+    why: readWhy(query.get("why")),
   };
 }
 
@@ -36,11 +42,37 @@ export function writeUrl(state) {
   for (const run of state.selected) query.append("run", run);
   if (state.selected.length > 0 || state.view !== "per_item") query.set("view", state.view);
   if (state.x) query.set("x", state.x);
-  if (state.layout !== "overlay") query.set("layout", state.layout);
+  if (state.layout) query.set("layout", state.layout);
   if (state.mode !== "batch") query.set("mode", state.mode);
   if (state.loss !== null) query.set("loss", state.loss);
-  const text = query.toString();
+  if (state.smooth !== null) query.set("smooth", String(state.smooth));
+  if (state.why) query.set("why", writeWhy(state.why));
+  const text = query.toString().replaceAll("%2C", ",").replaceAll("%2F", "/"); // both may stand in a query, and read better
   return text ? `?${text}` : "/";
+}
+
+/**
+ * @param {string|null} text
+ * @returns {number|null}
+ */
+function readHalfLife(text) {
+  const items = Number(text);
+  return Number.isFinite(items) && items > 0 ? items : null;
+}
+
+/**
+ * @param {string|null} text
+ * @returns {Why|null}
+ */
+function readWhy(text) {
+  const [, run, series, epoch, field] = WHY.exec(text ?? "") ?? [];
+  if (!run || !series) return null;
+  return { run, series, epoch: epoch === "last" ? null : Number(epoch), field: field ?? null };
+}
+
+/** @param {Why} why */
+function writeWhy({ run, series, epoch, field }) {
+  return [run, series, epoch ?? "last", ...(field ? [field] : [])].join(",");
 }
 
 /**

@@ -1,15 +1,22 @@
-// What the four views and four axes are called and mean; the words of the view switch live here only.
+// What the views, axes and layouts are called and mean, and which of them a state shows.
 
 /** @typedef {import("./types.js").ViewName} ViewName */
 /** @typedef {import("./types.js").XAxis} XAxis */
 /** @typedef {import("./types.js").State} State */
 /** @typedef {import("./types.js").Run} Run */
+/** @typedef {import("./types.js").Layout} Layout */
+/** @typedef {import("./types.js").Warning} Warning */
+/** @typedef {import("./types.js").EpochRow} EpochRow */
+/** @typedef {import("./types.js").EpochsAnswer} EpochsAnswer */
 
 /** @type {ViewName[]} */
-export const VIEWS = ["raw_sum", "normalized_sum", "batch_mean", "per_item"];
+export const VIEWS = ["raw_sum", "normalized_sum", "batch_mean", "step_objective", "per_item"];
 
 /** @type {XAxis[]} */
 export const AXES = ["epoch", "batch", "items", "time"];
+
+/** The split that `lossboard.evaluate` records in. */
+export const EVALUATED = "eval";
 
 /** @type {Record<XAxis, string>} */
 export const AXIS_LABELS = { epoch: "Epoch", batch: "Batch", items: "Items", time: "Time" };
@@ -21,7 +28,7 @@ export const AXIS_LABELS = { epoch: "Epoch", batch: "Batch", items: "Items", tim
  * @returns {string}
  */
 export function labelView(view, unit) {
-  const labels = { raw_sum: "Raw sum", normalized_sum: "Normalized sum", batch_mean: "Batch mean", per_item: `Per ${unit}` };
+  const labels = { raw_sum: "Raw sum", normalized_sum: "Normalized sum", batch_mean: "Batch mean", step_objective: "Step objective", per_item: `Per ${unit}` };
   return labels[view];
 }
 
@@ -36,6 +43,7 @@ export function explainView(view, unit) {
     raw_sum: "The batch losses added up, as most loops print it.",
     normalized_sum: "Raw sum × batch size. Exact if every batch is full.",
     batch_mean: "Every batch counts alike, a short last one too.",
+    step_objective: "Every batch and rank of a step counts alike, as its gradient had it.",
     per_item: `Every ${unit} counts alike, whatever the batch size.`,
   };
   return sentences[view];
@@ -44,17 +52,77 @@ export function explainView(view, unit) {
 /**
  * The title of the y axis.
  * @param {ViewName} view
- * @param {string} unit
+ * @param {string} label  what its numbers are, as `labelMeanings` says it
  * @returns {string}
  */
-export function titleView(view, unit) {
+export function titleView(view, label) {
   const titles = {
     raw_sum: "Sum of batch losses",
     normalized_sum: "Sum of batch losses × batch size",
-    batch_mean: "Mean of batch losses",
-    per_item: `Loss per ${unit}`,
+    batch_mean: `Mean of batch losses, each ${label}`,
+    step_objective: `Mean over steps, each ${label}`,
+    per_item: titleLoss(label),
   };
   return titles[view];
+}
+
+/**
+ * The title of an axis of single losses.
+ * @param {string} label
+ * @returns {string}
+ */
+export function titleLoss(label) {
+  return label.startsWith("per ") ? `Loss ${label}` : `Loss, ${label}`;
+}
+
+/**
+ * The views worth offering: the step objective only where a step is more than one batch.
+ * @param {State} state
+ * @returns {ViewName[]}
+ */
+export function offeredViews(state) {
+  return VIEWS.filter((view) => view !== "step_objective" || state.view === view || hasLargeSteps(state));
+}
+
+/** @param {State} state */
+function hasLargeSteps(state) {
+  const curves = (state.epochCurves?.curves ?? []).filter((curve) => state.selected.includes(curve.run));
+  return curves.some((curve) => {
+    const newest = state.epochs[epochsKey(curve.run, curve.series)]?.epochs.at(-1);
+    return (curve.ranks ?? 1) > 1 || (newest?.accumulation ?? 1) > 1 || (curve.traits?.divided_by ?? 1) > 1;
+  });
+}
+
+/**
+ * The warnings that concern what is on show; both charts' answers carry them.
+ * @param {State} state
+ * @returns {Warning[]}
+ */
+export function currentWarnings(state) {
+  const views = [state.view, state.mode];
+  const axes = [axisInForce(state) === "items" ? "items" : "epoch", batchAxis(state)];
+  const concerns = (/** @type {string[]|undefined} */ of, /** @type {string[]} */ shown) => !of?.length || of.some((one) => shown.includes(one));
+  const all = [state.epochCurves, state.batchCurves].flatMap((answer) => answer?.warnings ?? []);
+  const current = all.filter((warning) => concerns(warning.views, views) && concerns(warning.axes, axes));
+  return [...new Map(current.map((warning) => [warning.code + warning.message, warning])).values()];
+}
+
+/**
+ * The layout where nobody chose one: side by side where the runs' losses can't share an axis.
+ * @param {State} state
+ * @returns {Layout}
+ */
+export function fittingLayout(state) {
+  const isApart = currentWarnings(state).some((warning) => warning.suggest?.layout === "side");
+  return isApart && state.selected.length > 1 ? "side" : "overlay";
+}
+
+/**
+ * @param {State} state
+ * @returns {Layout}
+ */
+export function layoutInForce(state) {
+  return state.layout ?? fittingLayout(state);
 }
 
 /**
@@ -66,6 +134,16 @@ export function axisInForce(state) {
   if (state.x) return state.x;
   const sizes = new Set(selectedRuns(state).map((run) => run.batch_size).filter((size) => size !== null));
   return sizes.size > 1 ? "items" : "epoch";
+}
+
+/**
+ * The batch chart's axis. Epochs have no place on it: they are then drawn over batches.
+ * @param {State} state
+ * @returns {"batch"|"items"|"time"}
+ */
+export function batchAxis(state) {
+  const axis = axisInForce(state);
+  return axis === "epoch" ? "batch" : axis;
 }
 
 /**
@@ -84,7 +162,8 @@ export function selectedRuns(state) {
  */
 export function lossNames(state) {
   const all = selectedRuns(state).flatMap((run) => [...run.series].sort((a, b) => rankSeries(a) - rankSeries(b)));
-  return [...new Set(all.map(lossName))];
+  const trained = all.filter((series) => splitOf(series) !== EVALUATED);
+  return [...new Set((trained.length > 0 ? trained : all).map(lossName))];
 }
 
 /**
@@ -120,6 +199,15 @@ export function lossName(series) {
  */
 export function epochsKey(run, series) {
   return `${run} ${series}`;
+}
+
+/**
+ * The epoch whose numbers stand for a series: the last complete one, else the last.
+ * @param {EpochsAnswer|undefined} answer
+ * @returns {EpochRow|undefined}
+ */
+export function shownEpoch(answer) {
+  return answer?.epochs.findLast((row) => row.complete) ?? answer?.epochs.at(-1);
 }
 
 /** @param {string} series */
