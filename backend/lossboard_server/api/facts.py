@@ -10,11 +10,15 @@ from lossboard_server.store.series import Series
 
 def gather_facts(reader: RunReader) -> Iterator[Facts]:
     """Yield the facts of the first wanted series of each split that has records."""
-    splits = set()
+    splits: dict[str, list[Series]] = {}
     for series in reader.wanted_series:
-        if series.split not in splits and reader.epochs(series):
-            splits.add(series.split)
-            yield _gather(reader, series)
+        if reader.epochs(series):
+            splits.setdefault(series.split, []).append(series)
+    for group in splits.values():
+        facts = _gather(reader, group[0])
+        # A total may stand behind its parts, and its gap concerns them all.
+        facts.parts_gap = max(s.traits.get("parts_gap") or 0.0 for s in group)
+        yield facts
 
 
 def _gather(reader: RunReader, series: Series) -> Facts:
@@ -29,7 +33,6 @@ def _gather(reader: RunReader, series: Series) -> Facts:
         finding=series.traits.get("finding"),
         dtype=series.traits.get("dtype"),
         dataset_items=series.traits.get("dataset_items"),
-        parts_gap=series.traits.get("parts_gap"),
     )
     newest = reader.newest(series)
     if newest is None:

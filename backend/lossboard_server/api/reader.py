@@ -98,8 +98,8 @@ class RunReader:
         return self.progress.is_complete(epoch.epoch)
 
     def train_of(self, series: Series) -> Series | None:
-        """Return the training series that stands beside it: that of the same loss, else the first."""
-        trains = [other for other in self.all_series if other.is_train]
+        """Return the training that stands beside it: that of the same loss, else the first; None without."""
+        trains = [other for other in self.all_series if other.is_train and self.epochs(other)]
         same = [other for other in trains if other.loss_name == series.loss_name]
         return next(iter(same or trains), None)
 

@@ -35,6 +35,8 @@ class _Range:
     """Epochs of a series, their sums, and where training stood before the first of them."""
 
     before: Standing
+    first: int = 0
+    """How many epochs lie before it."""
     epochs: list[Epoch] = field(default_factory=list)
     totals: list[Summary] = field(default_factory=list)
 
@@ -114,11 +116,12 @@ class RecordCurves:
         axis = self.reader.wanted.x
         standing = Standing()
         chosen = self._chosen[series.name] = _Range(standing)
-        for epoch in self.reader.epochs(series):
+        for number, epoch in enumerate(self.reader.epochs(series)):
             total = merge_all(epoch.ranks.values())
             start, standing = standing, standing.after(total, len(epoch.ranks))
             if axis == "epoch" or self._overlaps(start.on(axis), standing.on(axis)):
-                chosen.before = chosen.before if chosen.epochs else start
+                if not chosen.epochs:
+                    chosen.first, chosen.before = number, start
                 chosen.epochs.append(epoch)
                 chosen.totals.append(total)
         return chosen
@@ -161,13 +164,9 @@ class RecordCurves:
 
     def _read_before(self, series: Series, half_life: float) -> list[Summary]:
         """Return what came before the range, as far back as a smoothed curve still feels it."""
-        chosen = self._choose(series)
-        if not chosen.epochs:
-            return []
         epochs: list[Epoch] = []
         items = 0
-        before = self.reader.epochs(series)
-        for epoch in reversed(before[: before.index(chosen.epochs[0])]):
+        for epoch in reversed(self.reader.epochs(series)[: self._choose(series).first]):
             if items >= WARM_UP * half_life:
                 break
             epochs.append(epoch)

@@ -83,7 +83,7 @@ def find_undeclared_epochs(facts: Sequence[Facts]) -> Reason | None:
 
 def find_weight_units(facts: Sequence[Facts]) -> Reason | None:
     """Find means over something else than items, whose normalized sum is no total."""
-    weighted = [f for f in facts if f.weight_differs]
+    weighted = [f for f in facts if f.weight_differs and f.has_item_mean]
     if not weighted:
         return None
     said = "; ".join(f"{f.label} is a mean {PER_UNIT[f.weight_unit].lower()}" for f in weighted)

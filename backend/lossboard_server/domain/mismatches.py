@@ -52,7 +52,9 @@ def find_world_sizes(facts: Sequence[Facts]) -> Reason | None:
         f"Ranks train a batch side by side, and these runs have different numbers of them: {said}. "
         "Raw sum and step objective are means over the ranks; per item adds them up."
     )
-    return warn("world-size-differs", known, message, ["raw_sum", "step_objective"], view="per_item")
+    # Sums of ranks add up in raw sum too.
+    views = ["raw_sum", "step_objective"] if any(f.reduction == "mean" for f in known) else ["step_objective"]
+    return warn("world-size-differs", known, message, views, view="per_item")
 
 
 def find_accumulation(facts: Sequence[Facts]) -> Reason | None:

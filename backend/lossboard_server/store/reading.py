@@ -1,7 +1,7 @@
 """Reading epochs back: the visible ones with their summaries, and the views of each."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
@@ -46,6 +46,11 @@ class Epoch:
     """Of validation, since an attempt numbers its passes from 0; training goes on through attempts."""
     ranks: dict[int, Summary] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
+
+    @property
+    def is_training(self) -> bool:
+        """Whether it was trained, and so made steps."""
+        return self.attempt is None
 
     @property
     def is_declared(self) -> bool:
@@ -141,9 +146,8 @@ def view(connection: Connection, series: Series, epoch: Epoch, budget: Budget | 
     A step objective that needs the rows is None where the budget does not hold them.
     """
     budget = Budget(0) if budget is None else budget
-    ranks = rank_summaries(epoch)
-    if not needs_rows(ranks, epoch.reduction) or not (
-        needs_rows_for_sum(ranks, epoch.reduction) or budget.take(epoch.seen)
+    if not _lacks_rows(epoch) or not (
+        needs_rows_for_sum(rank_summaries(epoch), epoch.reduction) or budget.take(epoch.seen)
     ):
         return view_summaries(epoch)
     return budget.memo.find(
@@ -153,15 +157,22 @@ def view(connection: Connection, series: Series, epoch: Epoch, budget: Budget | 
 
 def view_summaries(epoch: Epoch) -> EpochViews:
     """Compute what an epoch's summaries tell of its views."""
-    return view_epoch(rank_summaries(epoch), epoch.reduction, is_declared=epoch.is_declared)
+    views = view_epoch(rank_summaries(epoch), epoch.reduction, is_declared=epoch.is_declared)
+    return views if epoch.is_training else replace(views, step_objective=None)
 
 
 def view_rows(epoch: Epoch, rows: list[Row]) -> EpochViews:
-    """Compute an epoch's views with its rows at hand."""
-    ranks = rank_summaries(epoch)
-    if not needs_rows(ranks, epoch.reduction):
+    """Compute an epoch's views with its rows at hand; validation makes no steps."""
+    if not _lacks_rows(epoch):
         return view_summaries(epoch)
-    return views_of_rows(ranks, epoch.reduction, rows, epoch.is_declared)
+    views = views_of_rows(rank_summaries(epoch), epoch.reduction, rows, epoch.is_declared)
+    return views if epoch.is_training else replace(views, step_objective=None)
+
+
+def _lacks_rows(epoch: Epoch) -> bool:
+    """Tell whether some view of the epoch needs its rows."""
+    needs = needs_rows if epoch.is_training else needs_rows_for_sum
+    return needs(rank_summaries(epoch), epoch.reduction)
 
 
 def rank_summaries(epoch: Epoch) -> list[Summary]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, or_, select, text
+from sqlalchemy import BigInteger, ColumnElement, Connection, and_, case, literal, or_, select, text
 
 from lossboard_server.domain.blocks import Place
 from lossboard_server.domain.curves import MAX_EVENTS, is_event
@@ -92,8 +92,11 @@ def _lines(rows: Iterable[Any], series: Series) -> Iterator[Row]:
 def _select(series: Series) -> Any:
     step: Any = _record.step
     if series.steps_before:
-        made = [(_record.attempt == attempt, steps) for attempt, steps in series.steps_before.items()]
-        step = _record.step + case(*made, else_=0)
+        made = [
+            (_record.attempt == attempt, literal(steps, BigInteger))
+            for attempt, steps in series.steps_before.items()
+        ]
+        step = _record.step + case(*made, else_=literal(0, BigInteger))
     query = select(*_BEFORE_STEP, step, _record.time_unix_s)
     return query.where(_record.run == series.run, _record.series == series.key)
 

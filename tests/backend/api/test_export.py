@@ -9,12 +9,19 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from lossboard import wire
+
 ROWS: list[dict[str, Any]] = [
     {"epoch": 0, "batch": 0, "loss": 0.1, "batch_size": 2, "time": 1e9},
     {"epoch": 0, "batch": 1, "loss": "NaN", "batch_size": 2, "time": 1e9 + 1, "weight": 1.5, "step": 3},
     {"epoch": None, "batch": 2, "loss": "-Infinity", "batch_size": None, "time": 1e9 + 2, "reduction": "sum"},
     {"epoch": 0, "batch": 0, "loss": 7.0, "batch_size": 1, "time": 1e9 + 3, "split": "val", "attempt": 5},
 ]
+WHOLE = {
+    "series": "train/parts", "attempt": 5.0, "epoch": 3, "pass_no": 1, "batch": 8, "rank": 2, "call": 4,
+    "loss": 0.25, "batch_size": 6, "weight": 90.5, "divisor": 4.0, "window_items": 181.0,
+    "reduction": "sum_over_window", "step": 17, "time": 1e9,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -31,6 +38,15 @@ def test_csv_holds_every_record_with_its_numbers_in_full(service: TestClient, fi
     (nan,) = [row for row in rows if row["loss"] == "NaN"]
     assert (nan["weight"], nan["step"], nan["series"]) == ("1.5", "3", "train/loss")
     assert sum(math.isfinite(float(row["loss"])) for row in rows) == 2
+
+
+def test_every_field_of_a_record_is_in_both_forms(service: TestClient, run: str) -> None:
+    assert {*WHOLE, "split"} == wire.ROW_KEYS, "of which the series' name says the split"
+    service.post(f"{run}/records", json={"records": [WHOLE]})
+    (line,) = service.get(f"{run}/export?format=jsonl").text.splitlines()
+    assert json.loads(line) == WHOLE
+    (row,) = csv.DictReader(io.StringIO(service.get(f"{run}/export?format=csv").text))
+    assert row == {key: str(value) for key, value in WHOLE.items()}
 
 
 def test_jsonl_posted_to_another_run_gives_the_same_run(service: TestClient, filled: str) -> None:

@@ -25,6 +25,18 @@ def test_heartbeat_and_finish_tell_the_state(service: TestClient, run: str) -> N
     assert service.get(run).json()["state"] == "finished"
 
 
+def test_evaluations_rightly_left_out_are_counted_apart_from_losses(service: TestClient, run: str) -> None:
+    beat = {"attempt": 1.0, "records": [], "state": "running"}
+    told = {"recompute": 4, "closure": 20, "disk-full": 3}
+    service.post(f"{run}/records", json=beat | {"writer": "w1", "rank": 0, "dropped": told})
+    service.post(f"{run}/records", json=beat | {"writer": "w2", "rank": 1, "dropped": {"closure": 1}})
+    counts = service.get(run).json()["counts"]
+    assert counts["dropped"] == {"disk-full": 3}
+    assert counts["left_out"] == {"recompute": 4, "closure": 21}
+    assert set(counts["reasons"]) == {"recompute", "closure"}
+    assert "the first evaluation counts" in counts["reasons"]["closure"]
+
+
 def test_run_by_hand_is_ended_by_hand_and_its_last_epoch_is_complete(service: TestClient, run: str) -> None:
     service.post(f"{run}/records", json={"records": [GOOD]})
     service.post(f"{run}/records", json={"records": [], "state": "finished"})

@@ -115,6 +115,11 @@ def test_different_numbers_of_ranks_are_told_where_ranks_are_averaged() -> None:
     assert reason.suggest == {"view": "per_item"}
 
 
+def test_summed_losses_of_other_numbers_of_ranks_compare_in_raw_sum() -> None:
+    summed = replace(TEN, reduction="sum", ranks=1)
+    assert only(summed, replace(summed, run="b", ranks=2)).views == ["step_objective"]
+
+
 def test_accumulation_is_told_in_its_view_and_on_its_axis() -> None:
     in_view, on_axis = compare([replace(TEN, accumulation=1.0), replace(AGAIN, accumulation=4.0)])
     assert (in_view.code, on_axis.code) == ("accumulation-differs", "accumulation-differs")
@@ -157,9 +162,7 @@ def test_weights_on_trust_beside_known_ones_are_told(source: str, said: str) -> 
     assert codes(replace(TEN, weight_source=source), replace(AGAIN, weight_source=source)) == []
 
 
-@pytest.mark.parametrize(
-    ("level", "told"), [(2.302, ["resolution"]), (2.4, []), (None, ["resolution"])]
-)
+@pytest.mark.parametrize(("level", "told"), [(2.302, ["resolution"]), (2.4, []), (None, ["resolution"])])
 def test_rounding_that_could_make_the_difference_is_told(level: float | None, told: list[str]) -> None:
     rough: dict[str, Any] = {"dtype": "bfloat16", "resolution": 1 / 64, "level": 2.3, "std_error": 0.003}
     found = compare([replace(TEN, **rough), replace(AGAIN, level=level)])

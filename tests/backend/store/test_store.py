@@ -1,5 +1,6 @@
 """The store on a real file: what SQLite is told, what another process may read, how commits reach viewers."""
 
+import json
 import sqlite3
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from lossboard.wire import Record
 from lossboard_server.domain.blocks import as_blocks
 from lossboard_server.domain.changes import Change
-from lossboard_server.store.deliveries import Delivery, RunSpec, Sender
+from lossboard_server.store.deliveries import Delivery, RunSpec, Sender, SeriesMeaning
 from lossboard_server.store.store import Store
 
 
@@ -97,3 +98,34 @@ def test_summaries_of_many_deliveries_equal_one(tmp_path: Path, times: int) -> N
         pytest.approx(2.9),
         29,
     )
+
+
+def test_first_and_last_step_of_an_epoch_hold_whatever_the_order_of_arrival(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 's.db'}")
+    store.put_run("r", RunSpec()).result(5)
+    for batches in (range(40, 60), range(20), range(20, 40)):
+        records = [record(batch)._replace(step=100 + batch // 4) for batch in batches]
+        store.put_records("r", Delivery(as_blocks(records))).result(5)
+    store.put_records("r", Delivery(as_blocks([record(99)]))).result(5)  # tells no step
+    with store.reading() as connection:
+        steps = "SELECT first_step, last_step FROM"
+        assert connection.exec_driver_sql(f"{steps} epochs").one() == (100, 114)
+        third = connection.exec_driver_sql(f"{steps} buckets WHERE width = 16 AND number = 2").one()
+        assert third == (108, 111)
+        last = connection.exec_driver_sql(f"{steps} buckets WHERE width = 16 AND number = 6").one()
+        assert last == (None, None)
+    store.close()
+
+
+def test_traits_of_a_series_are_kept_as_json_that_any_tool_reads(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 's.db'}")
+    told = {"train/loss": SeriesMeaning(traits={"dtype": "bfloat16", "parts": {"train/box": 7.5}})}
+    store.put_run("r", RunSpec(series=told)).result(5)
+    changed = {"train/loss": SeriesMeaning(traits={"dtype": None, "dataset_items": 20})}
+    store.put_run("r", RunSpec(series=changed)).result(5)
+    store.put_records("r", Delivery(as_blocks([record(0)]))).result(5)  # says nothing of them
+    store.close()
+    connection = sqlite3.connect(tmp_path / "s.db")
+    (traits,) = connection.execute("SELECT traits FROM series").fetchone()
+    connection.close()
+    assert json.loads(traits) == {"parts": {"train/box": 7.5}, "dataset_items": 20}
