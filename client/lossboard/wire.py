@@ -24,7 +24,7 @@ MAX_POSITION: Final = 2**53 - 1  # batch, step, index: the integers that JavaScr
 MAX_SMALL: Final = 2**31 - 1  # epoch, batch_size, pass_no, call, rank: a 4-byte column
 MAX_SERIES_NAME: Final = 200  # characters; the page shows about 30
 MAX_SERIES: Final = 500  # of a run: a name made of a changing number is a mistake, and would fill the page
-MAX_TRAIT: Final = 300  # characters: one sentence
+MAX_TRAIT: Final = 300  # characters: a sentence
 MAX_TIME_UNIX_S: Final = 1e11  # the year 5138; a larger time was given in milliseconds
 
 RUN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -40,7 +40,6 @@ COLUMN_KEYS: Final = (
     "epoch batch loss batch_size weight divisor window_items step time pass_no call index".split()
 )
 
-# What else may be said of a series' loss; see `check_traits`.
 TRAITS: Final = frozenset(
     "finding dtype dataset_items divided_by broadcast parts parts_gap from_running".split()
 )
@@ -144,10 +143,10 @@ def series_name(series: object, split: object = None) -> str:
     return check_series_name(name)
 
 
-def check_series_name(name: object) -> str:
+def check_series_name(name: object, field: str = "series") -> str:
     """Return a full series name such as train/loss, or raise RecordError."""
     if not isinstance(name, str) or len(name) > MAX_SERIES_NAME or not SERIES_NAME.fullmatch(name):
-        raise RecordError("series", f"must be named split/series, at most {MAX_SERIES_NAME} characters")
+        raise RecordError(field, f"must be named split/series, at most {MAX_SERIES_NAME} characters")
     return name
 
 
@@ -249,18 +248,19 @@ def _check_trait(key: object, value: Any) -> Any:
         return check_choice(field, value, FINDINGS if key == "finding" else DTYPES)
     if key == "dataset_items":
         return check_whole(field, value, MAX_POSITION)
-    if key == "from_running":
-        if type(value) is not bool:
-            raise RecordError(field, "must be true or false")
-        return value
-    if key == "broadcast":
-        if not isinstance(value, str) or len(value) > MAX_TRAIT:
-            raise RecordError(field, f"must be text of at most {MAX_TRAIT} characters")
+    if key == "from_running" and type(value) is not bool:
+        raise RecordError(field, "must be true or false")
+    if key == "broadcast" and (not isinstance(value, str) or len(value) > MAX_TRAIT):
+        raise RecordError(field, f"must be text of at most {MAX_TRAIT} characters")
+    if key in ("from_running", "broadcast"):
         return value
     if key == "parts":
         if not isinstance(value, Mapping) or len(value) > MAX_SERIES:
             raise RecordError(field, "must be an object of series names and factors")
-        return {check_series_name(name): _number(field, factor, "a number") for name, factor in value.items()}
+        factors = {check_series_name(name, field): _number(field, x, "a number") for name, x in value.items()}
+        if not all(map(math.isfinite, factors.values())):
+            raise RecordError(field, "must be finite numbers")
+        return factors
     return check_positive(field, value)
 
 

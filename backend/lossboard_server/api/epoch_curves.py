@@ -38,6 +38,7 @@ def draw_epochs(reader: RunReader, records: RecordCurves, series: Series) -> dic
         "count": [views.merged.seen for views in drawn],
         "nonfinite": [views.merged.nonfinite for views in drawn],
         "epoch": [tell_epoch(epoch.epoch) for epoch in epochs],
+        "pass_no": [epoch.pass_no for epoch in epochs],
         "batch": [views.merged.last_batch for views in drawn],
         "items": [point.items for point in points],
         "complete": [reader.is_complete(epoch) for epoch in epochs],

@@ -79,6 +79,7 @@ def _show_epochs(connection: Connection, run_id: str, name: str | None, budget: 
     return {
         "run": run_id,
         "series": series.name,
+        "reduction": series.reduction.wire_name,
         "weight_unit": series.weight_unit,
         "weight_source": series.weight_source,
         "traits": series.traits,

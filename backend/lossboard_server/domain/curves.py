@@ -5,7 +5,6 @@ not change its shape as records arrive.
 """
 
 import math
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -138,8 +137,8 @@ class Standing:
             self.batches + summary.seen / ranks,
             self.items + summary.items_seen,
             self.weight + summary.weight[0],
-            self.step if summary.last_step is None else float(summary.last_step),
-            self.time if summary.last_time is None else summary.last_time,
+            _latest(self.step, summary.last_step),
+            _latest(self.time, summary.last_time),
         )
 
     def on(self, axis: str) -> float | None:
@@ -176,26 +175,6 @@ def draw(
     return curve
 
 
-def draw_passes(
-    passes: Sequence[tuple[int, Summary]],
-    axis: str,
-    train: Curve | None,
-    ends: dict[int, float],
-    smoothing: Smoothing | None = None,
-) -> Curve:
-    """Draw validation passes, each one point where training stood when it began.
-
-    `train` is the training curve on the same axis; `ends` the x at which each epoch of
-    training ended, for passes whose time says nothing.
-    """
-    curve = Curve(smooth=None if smoothing is None else [])
-    for epoch, summary in passes:
-        x = summary.last_time if axis == "time" else _place(epoch, summary, train, ends)
-        running = None if summary.unweighted else summary.mean
-        _add_point(curve, x, running, Bucket(epoch, summary), smoothing)
-    return curve
-
-
 def warm_up(smoothing: Smoothing, summaries: Iterable[Summary]) -> None:
     """Let a smoothing follow what came before a range, which then begins where the whole curve stands."""
     for summary in summaries:
@@ -205,16 +184,6 @@ def warm_up(smoothing: Smoothing, summaries: Iterable[Summary]) -> None:
 def _smooth(smoothing: Smoothing, summary: Summary) -> float | None:
     """Follow a bucket; records of undeclared size count as one item each."""
     return smoothing.follow(summary.mean, summary.items or summary.count)
-
-
-def _place(epoch: int, summary: Summary, train: Curve | None, ends: dict[int, float]) -> float | None:
-    if train is not None and train.times and summary.first_time is not None:
-        index = bisect_right(train.times, summary.first_time) - 1
-        if index >= 0 and train.epoch[index] == epoch:
-            return train.x[index]
-    if epoch in ends:
-        return ends[epoch]
-    return train.x[-1] if train is not None and train.x else None
 
 
 def _add_point(
@@ -244,3 +213,10 @@ def _follow(before: Summary, after: Summary) -> Summary:
     merged = merge(before, after)
     merged.last_batch, merged.last_batch_size = after.last_batch, after.last_batch_size
     return merged
+
+
+def _latest(known: float | None, told: float | None) -> float | None:
+    """Return the later of two positions: a rank that lags, or a clock set back, takes nothing back."""
+    if told is None or known is None:
+        return known if told is None else float(told)
+    return max(known, float(told))

@@ -131,6 +131,9 @@ def _describe(connection: Connection, row: Any, now: float) -> dict[str, Any]:
         "epoch": None,
         "per_item": None,
         "weight_unit": "items",
+        "weight_source": "unknown",
+        "reduction": "unknown",
+        "traits": {},
         "spark": [],
     }
     if series:
@@ -140,15 +143,20 @@ def _describe(connection: Connection, row: Any, now: float) -> dict[str, Any]:
 
 def _describe_series(connection: Connection, series: Series) -> dict[str, Any]:
     epochs = read_epochs(connection, series, at_most=SPARK_POINTS)
+    meaning = {
+        "reduction": series.reduction.wire_name,
+        "weight_unit": series.weight_unit,
+        "weight_source": series.weight_source,
+        "traits": series.traits,
+    }
     if not epochs:
-        return {"weight_unit": series.weight_unit}
+        return meaning
     spark = [_level(epoch) for epoch in epochs][-SPARK_POINTS:]
     merged = view_summaries(epochs[-1]).merged
-    return {
+    return meaning | {
         "batch_size": merged.batch_size,
         "epoch": epochs[-1].epoch if epochs[-1].is_declared else None,
         "per_item": spark[-1],
-        "weight_unit": series.weight_unit,
         "spark": spark,
     }
 

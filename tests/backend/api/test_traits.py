@@ -60,7 +60,7 @@ def test_columns_bring_traits_along(service: TestClient, run: str) -> None:
         ({"dtype": "int8"}, "traits.dtype"),
         ({"dataset_items": 1.5}, "traits.dataset_items"),
         ({"divided_by": 0}, "traits.divided_by"),
-        ({"parts": {"box": 1}}, "series"),
+        ({"parts": {"box": 1}}, "traits.parts"),
         ({"parts": {"train/box": "much"}}, "traits.parts"),
         ({"from_running": 1}, "traits.from_running"),
         ({"broadcast": "x" * 301}, "traits.broadcast"),
@@ -87,3 +87,10 @@ def test_traits_stand_beside_every_number(service: TestClient, run: str) -> None
         (curve,) = service.get(f"/api/v1/curves?run=r1&x={axis}").json()["curves"]
         assert curve["traits"] == told
     assert service.get(f"{run}/epochs/0/explain").json()["traits"] == told
+
+
+def test_factor_beyond_a_double_is_refused(service: TestClient) -> None:
+    body = b'{"series": {"train/loss": {"traits": {"parts": {"train/box": 1e999}}}}}'
+    answer = service.put("/api/v1/runs/r", content=body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"].endswith("traits.parts")

@@ -14,7 +14,6 @@ from lossboard_server.domain.curves import (
     bucket_rows,
     choose_width,
     draw,
-    draw_passes,
 )
 from lossboard_server.domain.meaning import Evaluation, Reduction
 from lossboard_server.domain.summary import Row, summarise
@@ -89,15 +88,6 @@ def test_axes_count_what_was_seen_a_nan_included() -> None:
 def test_ranks_advance_the_batch_axis_together() -> None:
     rows = [row(0, batch, 1.0, rank=rank) for batch in range(3) for rank in range(2)]
     assert draw(buckets(rows, 1), "batch", Standing()).x == [1, 2, 3]
-
-
-def test_validation_stands_where_training_stood() -> None:
-    train = draw(buckets(line(10), 1), "batch", Standing())
-    early = summarise([row(0, 0, 5.0, time=3.5)])
-    untimed = summarise([row(0, 0, 4.0)])
-    curve = draw_passes([(0, early), (0, untimed)], "batch", train, {0: 10.0})
-    assert curve.x == [4, 10.0]
-    assert curve.batch_view == [5.0, 4.0]
 
 
 def test_one_rank_ahead_of_another_does_not_stretch_the_batch_axis() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossboard_server.domain.curves import Standing, bucket_rows, draw, draw_passes, warm_up
+from lossboard_server.domain.curves import Standing, bucket_rows, draw, warm_up
 from lossboard_server.domain.smoothing import Smoothing, smooth
 from lossboard_server.domain.summary import summarise
 from oracle.rows import rows_of
@@ -72,8 +72,6 @@ def test_a_zoomed_range_begins_where_the_whole_curve_stands() -> None:
     assert zoomed.smooth == whole.smooth[12:]
 
 
-def test_a_curve_has_a_smoothed_column_only_where_it_is_asked_for() -> None:
+def test_a_curve_has_no_smoothed_column_where_none_is_asked_for() -> None:
     rows = rows_of([{"epoch": 0, "batch": 0, "loss": 2.0, "batch_size": None}])
     assert draw(bucket_rows(rows, 1, {(0, 0): 1}), "batch", Standing()).smooth is None
-    passes = draw_passes([(0, summarise(rows))], "batch", None, {}, Smoothing(2.0))
-    assert passes.smooth == [2.0]
