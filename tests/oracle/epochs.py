@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from lossboard_server.domain.epoch import Explained
+from lossboard_server.domain.explaining.epoch import Explained
 from lossboard_server.domain.summary import Row
 from lossboard_server.domain.views import view_epoch, views_of_rows
 from oracle.rows import by_rank, rows_of

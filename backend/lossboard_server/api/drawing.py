@@ -9,7 +9,7 @@ from lossboard_server.api.epoch_curves import draw_epochs
 from lossboard_server.api.facts import gather_facts
 from lossboard_server.api.reader import Request, RunReader
 from lossboard_server.api.record_curves import RecordCurves
-from lossboard_server.domain.facts import Facts
+from lossboard_server.domain.comparing.facts import Facts
 from lossboard_server.store.budget import Budget
 
 __all__ = ["Request", "RunDrawing"]

@@ -12,8 +12,8 @@ from lossboard_server.api.answers import answer_json
 from lossboard_server.api.epochs import find_series
 from lossboard_server.api.reader import tell_epoch
 from lossboard_server.domain.blocks import UNDECLARED_EPOCH
-from lossboard_server.domain.epoch import Explained
-from lossboard_server.domain.explaining import explain_epoch
+from lossboard_server.domain.explaining.epoch import Explained
+from lossboard_server.domain.explaining.explanation import explain_epoch
 from lossboard_server.domain.summary import Row
 from lossboard_server.errors import FieldError, InvalidInput, NotFound
 from lossboard_server.store.budget import Budget

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from lossboard_server.api.reader import RunReader
+from lossboard_server.domain.comparing.facts import Facts
 from lossboard_server.domain.extent import measure_extent
-from lossboard_server.domain.facts import Facts
 from lossboard_server.store.series import Series
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from lossboard_server.domain import limits, mismatches
-from lossboard_server.domain.facts import Facts, Reason
+from lossboard_server.domain.comparing import limits, mismatches
+from lossboard_server.domain.comparing.facts import Facts, Reason
 
 __all__ = ["Facts", "Reason", "compare"]
 

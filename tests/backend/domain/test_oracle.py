@@ -10,20 +10,20 @@ import pytest
 
 from lossboard_server.domain.attempts import Attempt, find_cuts
 from lossboard_server.domain.curves import Curve, Standing, bucket_rows, draw
-from lossboard_server.domain.epoch import Explained
-from lossboard_server.domain.explaining import explain_epoch
-from lossboard_server.domain.noise import std_error_detrended
-from lossboard_server.domain.objective import Step, steps_of
-from lossboard_server.domain.printouts import (
+from lossboard_server.domain.explaining.epoch import Explained
+from lossboard_server.domain.explaining.explanation import explain_epoch
+from lossboard_server.domain.explaining.printouts import (
     average_so_far,
     batches_of,
     means_between,
     running_batch_means,
     running_item_means,
 )
+from lossboard_server.domain.explaining.tools import Printout
+from lossboard_server.domain.noise import std_error_detrended
+from lossboard_server.domain.objective import Step, steps_of
 from lossboard_server.domain.smoothing import Smoothing
 from lossboard_server.domain.summary import Row, Summary, merge_all
-from lossboard_server.domain.tools import Printout
 from lossboard_server.domain.views import EpochViews, needs_rows, view_epoch, views_of_rows
 from oracle import CASES, Case, is_close, sent
 from oracle.rows import by_rank, rows_of

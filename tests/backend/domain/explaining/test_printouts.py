@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from lossboard_server.domain.explaining import explain_epoch
-from lossboard_server.domain.printouts import means_between
-from lossboard_server.domain.tools import Printout
+from lossboard_server.domain.explaining.explanation import explain_epoch
+from lossboard_server.domain.explaining.printouts import means_between
+from lossboard_server.domain.explaining.tools import Printout
 from oracle import CASES
 from oracle.case import batches
 from oracle.epochs import epoch_of

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lossboard_server.domain.epoch import Explained
+from lossboard_server.domain.explaining.epoch import Explained
+from lossboard_server.domain.explaining.wording import compare, count, say, weigh
 from lossboard_server.domain.meaning import Reduction
 from lossboard_server.domain.objective import Step
-from lossboard_server.domain.wording import compare, count, say, weigh
 
 NEGLIGIBLE = 1e-9  # of the value: below it a difference is rounding
 

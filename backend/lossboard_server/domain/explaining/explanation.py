@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
-from lossboard_server.domain.artefacts import Artefact, find_artefacts
-from lossboard_server.domain.caveats import find_caveats
-from lossboard_server.domain.epoch import Explained
-from lossboard_server.domain.keras_printouts import answer_riddle
+from lossboard_server.domain.explaining.artefacts import Artefact, find_artefacts
+from lossboard_server.domain.explaining.caveats import find_caveats
+from lossboard_server.domain.explaining.epoch import Explained
+from lossboard_server.domain.explaining.keras_printouts import answer_riddle
+from lossboard_server.domain.explaining.tool_printouts import list_printouts
+from lossboard_server.domain.explaining.tools import Printout
+from lossboard_server.domain.explaining.wording import count, say
+from lossboard_server.domain.explaining.workings import Working, work_out
 from lossboard_server.domain.meaning import Reduction
 from lossboard_server.domain.noise import MAX_ROWS, std_error_detrended
-from lossboard_server.domain.tool_printouts import list_printouts
-from lossboard_server.domain.tools import Printout
-from lossboard_server.domain.wording import count, say
-from lossboard_server.domain.workings import Working, work_out
 
 NO_ITEM_MEAN = ("batch_coupled", "non_linear", "constant")
 TREND = 1.5  # times: from there on a scatter is mostly a trend

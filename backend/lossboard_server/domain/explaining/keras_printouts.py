@@ -5,9 +5,8 @@ Source: SEMANTICS §3.1, measured there on twelve versions with the first seed's
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from lossboard_server.domain.epoch import Explained
-from lossboard_server.domain.meaning import Reduction
-from lossboard_server.domain.printouts import (
+from lossboard_server.domain.explaining.epoch import Explained
+from lossboard_server.domain.explaining.printouts import (
     Batch,
     average_so_far,
     batch_mean,
@@ -16,8 +15,9 @@ from lossboard_server.domain.printouts import (
     running_batch_means,
     running_item_means,
 )
-from lossboard_server.domain.tools import Printout, find_version, outline, say_outline
-from lossboard_server.domain.wording import say
+from lossboard_server.domain.explaining.tools import Printout, find_version, outline, say_outline
+from lossboard_server.domain.explaining.wording import say
+from lossboard_server.domain.meaning import Reduction
 
 KERAS = "Keras"
 HISTORY = "history['loss']"

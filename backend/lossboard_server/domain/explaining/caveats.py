@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from lossboard_server.domain.artefacts import Artefact
-from lossboard_server.domain.epoch import Explained
-from lossboard_server.domain.limits import MAX_PARTS_GAP
-from lossboard_server.domain.wording import count, say
+from lossboard_server.domain.comparing.limits import MAX_PARTS_GAP
+from lossboard_server.domain.explaining.artefacts import Artefact
+from lossboard_server.domain.explaining.epoch import Explained
+from lossboard_server.domain.explaining.wording import count, say
 
 FLOAT32_STEP = 2.0**-23
 DOUBLED = 1.5  # of the data set: beyond it whole workers read what others read

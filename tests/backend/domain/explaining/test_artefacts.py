@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lossboard_server.domain.artefacts import Artefact, find_artefacts, split_objective
-from lossboard_server.domain.epoch import Explained
+from lossboard_server.domain.explaining.artefacts import Artefact, find_artefacts, split_objective
+from lossboard_server.domain.explaining.epoch import Explained
 from oracle.case import batches
 from oracle.epochs import epoch_of
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from math import ceil
 
-from lossboard_server.domain.facts import SUMS, Facts, Reason, warn
+from lossboard_server.domain.comparing.facts import SUMS, Facts, Reason, warn
 from lossboard_server.domain.views import PER_UNIT
 
 WEIGHTED = ["per_item", "running", "smooth"]

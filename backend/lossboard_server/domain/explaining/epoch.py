@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lossboard_server.domain.explaining.printouts import Batch, batches_of
+from lossboard_server.domain.explaining.wording import UNITS
 from lossboard_server.domain.extent import Extent, measure_extent
 from lossboard_server.domain.meaning import Reduction, measure
 from lossboard_server.domain.objective import Step, steps_of
-from lossboard_server.domain.printouts import Batch, batches_of
 from lossboard_server.domain.summary import Row, Summary
 from lossboard_server.domain.views import PER_UNIT, EpochViews
-from lossboard_server.domain.wording import UNITS
 
 TRAIN = "train"
 ROUNDING = 1e-12  # relative: below it two sums of doubles are the same

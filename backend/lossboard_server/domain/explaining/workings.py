@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
-from lossboard_server.domain.epoch import Columns, Explained
-from lossboard_server.domain.formulas import tell_absence, tell_meaning, write_formula
+from lossboard_server.domain.explaining.epoch import Columns, Explained
+from lossboard_server.domain.explaining.formulas import tell_absence, tell_meaning, write_formula
+from lossboard_server.domain.explaining.wording import add_up, count, is_long, say
 from lossboard_server.domain.meaning import Reduction
 from lossboard_server.domain.views import LABELS, PER_UNIT
-from lossboard_server.domain.wording import add_up, count, is_long, say
 
 VIEWS = ("per_item", "batch_mean", "raw_sum", "normalized_sum", "size_weighted", "step_objective", "total")
 

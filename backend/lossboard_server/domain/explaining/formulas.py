@@ -3,10 +3,10 @@
 v is a batch's value as returned, m the same per unit of weight, w its weight, n its items.
 """
 
-from lossboard_server.domain.epoch import Explained
+from lossboard_server.domain.explaining.epoch import Explained
+from lossboard_server.domain.explaining.wording import count, say, weigh
 from lossboard_server.domain.meaning import Reduction
 from lossboard_server.domain.noise import MAX_ROWS
-from lossboard_server.domain.wording import count, say, weigh
 
 SYMBOLS = {
     "per_item": "Σ w·m ÷ Σ w",

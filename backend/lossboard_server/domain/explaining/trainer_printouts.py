@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from lossboard_server.domain.epoch import Explained
+from lossboard_server.domain.explaining.epoch import Explained
+from lossboard_server.domain.explaining.printouts import Batch, trainer_sum, trainer_windows
+from lossboard_server.domain.explaining.tools import Printout, find_version
+from lossboard_server.domain.explaining.wording import count
 from lossboard_server.domain.meaning import Reduction
 from lossboard_server.domain.noise import MAX_ROWS
-from lossboard_server.domain.printouts import Batch, trainer_sum, trainer_windows
-from lossboard_server.domain.tools import Printout, find_version
-from lossboard_server.domain.wording import count
 
 TRAINER = "Hugging Face Trainer"
 AVERAGES_TOKENS = (4, 46)  # from here on losses are divided by the whole window's tokens (PR 34191)

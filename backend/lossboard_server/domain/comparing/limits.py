@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lossboard_server.domain.facts import SUMS, TRAIN, Facts, Reason, listed, warn
+from lossboard_server.domain.comparing.facts import SUMS, TRAIN, Facts, Reason, listed, warn
 from lossboard_server.domain.views import PER_UNIT
 
 MAX_PARTS_GAP = 1e-3  # relative: below it float32 and a weak rounding of factors explain it

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from lossboard_server.domain.explaining import Explanation, explain_epoch
-from lossboard_server.domain.wording import add_up, say
-from lossboard_server.domain.workings import Working
+from lossboard_server.domain.explaining.explanation import Explanation, explain_epoch
+from lossboard_server.domain.explaining.wording import add_up, say
+from lossboard_server.domain.explaining.workings import Working
 from oracle import CASES, sent
 from oracle.case import batches
 from oracle.epochs import epoch_of

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from lossboard_server.domain import keras_printouts, trainer_printouts
-from lossboard_server.domain.epoch import Explained
-from lossboard_server.domain.meaning import Reduction
-from lossboard_server.domain.noise import MAX_ROWS
-from lossboard_server.domain.printouts import (
+from lossboard_server.domain.explaining import keras_printouts, trainer_printouts
+from lossboard_server.domain.explaining.epoch import Explained
+from lossboard_server.domain.explaining.printouts import (
     Batch,
     batch_mean,
     debiased_average,
@@ -15,8 +13,16 @@ from lossboard_server.domain.printouts import (
     running_average,
     running_batch_means,
 )
-from lossboard_server.domain.tools import Printout, find_version, is_plain_torch, outline, say_outline
-from lossboard_server.domain.wording import say
+from lossboard_server.domain.explaining.tools import (
+    Printout,
+    find_version,
+    is_plain_torch,
+    outline,
+    say_outline,
+)
+from lossboard_server.domain.explaining.wording import say
+from lossboard_server.domain.meaning import Reduction
+from lossboard_server.domain.noise import MAX_ROWS
 
 LIGHTNING = ("lightning", "pytorch_lightning")
 SUMS = {

@@ -1,0 +1,1 @@
+"""Why a number of an epoch is what it is: formulas, artefacts, and what other tools print."""
