@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -33,7 +34,7 @@ class Channel:
     ) -> None:
         self.meaning = meaning
         self.names = {split: f"{split}/{name}" for split in ("train", "val")}
-        self.backward = Backward(self._tell_divisor, partial(run._count, "skipped-step"))
+        self.backward = Backward(self._tell_divisor, run._scaling)
         self.last: float | None = None
         """The value of the newest call, where it could be read at once."""
         self._run = run
@@ -43,30 +44,37 @@ class Channel:
         self._expected = expected
         self._is_settled = False
         self._numbers: dict[tuple[str, str], int] = {}
-        self._late: list[tuple[int | None, Any]] = []  # gradients that autograd's thread left on a device
+        # Gradients on a device, which autograd's thread left there, with the marks of their evaluations.
+        self._late: deque[tuple[Any, Any]] = deque()  # gradients on a device, from autograd's thread
 
     def record(self, split: str, args: Any, kwargs: Mapping[str, Any], output: Any, value: Any) -> None:
         """Record one evaluation: `value` is its tensor, still in the graph, or a number."""
         if not self._is_settled:
             self._settle(args, kwargs, output, value)
-        step = self._clock.now()
+        step = self._clock.count or self._clock.before_first()
         is_tensor = type(value) is not float
+        try:
+            seen = self.meaning.read(args, kwargs, value)
+        except Exception as error:
+            seen = self._read_undeclared(args, kwargs, output, value, error)
+        # Read at once: `loss /= k` in place would change what is kept.
+        number = seen.value.item() if is_tensor and seen.value.is_cpu else None
         if split == "train" and is_tensor and self.backward.is_curious and value.requires_grad:
             self.backward.observe(value, step, self._late.append)
-        seen = self.meaning.read(args, kwargs, value.detach() if is_tensor else value)
         items = self.meaning.items(split, seen.rows)
-        number = self._numbers.get((split, seen.reduction))
-        if number is None:
-            number = self._declare(split, seen, args, kwargs, value if is_tensor else None)
-        place = self.place(split, number, items, step)
-        if not is_tensor:
-            self.write(place, None, value, seen.weight, seen.window)
-        elif seen.value.is_cpu:
-            # Read at once: `loss /= k` in place would change what is kept.
-            self.last = seen.value.item()
-            self.write(place, None, self.last, _host(seen.weight), _host(seen.window))
-        else:
+        series = self._numbers.get((split, seen.reduction))
+        if series is None:
+            series = self._declare(split, seen, args, kwargs, value if is_tensor else None)
+        place = self.place(split, series, items, step)
+        if number is not None:
+            self.last = number
+            weight = seen.weight
+            weight = weight if weight is None or type(weight) is int else _host(weight)
+            self.write(place, None, number, weight, seen.window)
+        elif is_tensor:
             self._defer(place, seen)
+        else:
+            self.write(place, None, value, _host(seen.weight), seen.window)
 
     def place(self, split: str, number: int, items: int | None, step: int | None) -> tuple[Any, ...]:
         """Take the position of a record: where training stands is fixed when the hook runs."""
@@ -96,19 +104,20 @@ class Channel:
         window = None if window is None else float(window)
         self._run._append(number, epoch, batch, value, items, weight, pass_no, None, step, window, time=at)
 
-    def number_of(self, split: str, reduction: str, unit: str) -> int:
+    def number_of(self, split: str, reduction: str, unit: str, dtype: str | None) -> int:
         """Return the journal's number of a series whose calls were compiled."""
         number = self._numbers.get((split, reduction))
         if number is None:
             number = self._run._series_number(self.names[split], reduction, unit, self.meaning.source())
             self._numbers[split, reduction] = number
+            self._run._tell_traits(self.names[split], dtype=dtype)
             self._tell_expected(split)
         return number
 
     def _defer(self, place: tuple[Any, ...], seen: Seen) -> None:
-        late, self._late = self._late, []
-        for step, gradient in late:
-            self._buffer.put(partial(self.backward.arrive, step), gradient)
+        while self._late:
+            mark, gradient = self._late.popleft()
+            self._buffer.put(partial(self.backward.arrive, mark), gradient)
         self._buffer.put(partial(self.write, place, time.time()), seen.value, seen.weight, seen.window)
 
     def _declare(self, split: str, seen: Seen, args: Any, kwargs: Any, value: Any) -> int:
@@ -138,8 +147,22 @@ class Channel:
         finding = self.meaning.finding
         if not self._is_settled or finding is None:
             return
-        if finding.finding not in _PLAIN or finding.reason.endswith(CONTRADICTED):
+        is_declared = finding.finding == "mean_weighted" and self.meaning.source() == "declared"
+        is_plain = is_declared or finding.finding in _PLAIN
+        if not is_plain or finding.reason.endswith(CONTRADICTED):
             self._run._warn(f"finding-{self.names['train']}", f"{self.names['train']}: {finding.reason}")
+
+    def _read_undeclared(
+        self, args: Any, kwargs: Mapping[str, Any], output: Any, value: Any, error: Exception
+    ) -> Seen:
+        """Read a call whose weight= fails, now and from now on as if there were none."""
+        if not self.meaning.is_asking:
+            raise error
+        said = f"weight= of {self.names['train']} is not asked any more, since it failed: {error!r:.200}"
+        self._run._faults.take(f"weight-{self.names['train']}", error, said, "weight-failed")
+        self.meaning.undeclare()
+        self._settle(args, kwargs, output, value)
+        return self.meaning.read(args, kwargs, value)
 
     def _tell_divisor(self, divisor: float, per_step: int) -> None:
         name = self.names["train"]

@@ -16,7 +16,7 @@ MAX_WAITING_S: Final = 1.0
 MAX_IN_FLIGHT: Final = 16  # copies; launch queues hold about 1,000 kernels, so this is never met in health
 POLL_INTERVAL_S: Final = 0.001
 RING_ROWS: Final = 65_536  # steps between two readings of a compiled loss
-RING_COLUMNS: Final = 7  # loss, weight, rows, window, split, unit, reduction: 3.5 MiB in all
+RING_COLUMNS: Final = 8  # loss, weight, rows, window, split, unit, reduction, dtype: 4 MiB in all
 
 Arrive = Callable[..., None]
 """What is called with a put's numbers once they are on the host."""
@@ -140,7 +140,7 @@ class TracedRing:
 
     def has_new(self) -> bool:
         """Whether rows were written since the last time."""
-        return self.is_used() and bool(self.at.item() != self._taken)
+        return self.at._version != self._unused and bool(self.at.item() != self._taken)
 
     def take(self, drop: Callable[[int], None]) -> Iterator[list[float]]:
         """Yield the rows written since the last time, oldest first; overwritten ones are dropped.

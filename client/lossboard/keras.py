@@ -11,7 +11,7 @@ of Keras's loss tracker.
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, Final, ParamSpec
 
 try:
     import keras
@@ -126,11 +126,11 @@ class LossboardCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Expect one loss; what else computes one before the next batch begins is not of this fit."""
         self._in_fit = True
-        self._armed = "train"
+        self._arm("train")
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Expect one loss of a validation, or of an evaluation by itself."""
-        self._armed = "val" if self._in_fit else "eval"
+        self._arm("val" if self._in_fit else "eval")
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
         """Read the tracker, on the backends where nothing is heard."""
@@ -155,15 +155,21 @@ class LossboardCallback(keras.callbacks.Callback):  # type: ignore[misc]
     @_kept_from_fit
     def on_test_end(self, logs: Any = None) -> None:  # noqa: ARG002
         """Stop hearing, where this was an evaluation by itself."""
-        self._armed = ""
+        self._arm("")
         self._end("evaluation")
 
     @_kept_from_fit
     def on_train_end(self, logs: Any = None) -> None:  # noqa: ARG002
         """Stop hearing, and finish the run that the fit began."""
         self._in_fit = False
-        self._armed = ""
+        self._arm("")
         self._end("fit")
+
+    def _arm(self, split: str) -> None:
+        """Expect a loss of `split`; say so where the one that was expected before never came."""
+        if self._armed and self._tap is not None and self._records is not None:
+            self._records.run._warn("keras-unheard", _UNHEARD.format(split=self._armed))
+        self._armed = split
 
     def _begin(self, starter: str) -> None:
         if self._starter:
@@ -218,3 +224,10 @@ def _check_arguments(**given: Any) -> None:
 
     inspect.signature(init).bind(**given)
     read_settings(given)
+
+
+_UNHEARD: Final = (
+    "Keras went through a batch ({split}) without calling the model's compute_loss, so that its loss is not"
+    " recorded. In a train_step or test_step of your own compute it by self.compute_loss(x, y, y_pred),"
+    " or log it by run.log(epoch, batch, loss, batch_size)."
+)

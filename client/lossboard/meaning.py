@@ -1,10 +1,12 @@
 """What a call of a watched loss means: its reduction, its weight and that weight's unit, its items."""
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lossboard import weights
-from lossboard.model_loss import ModelLoss, is_model_output
+from lossboard.model_loss import ModelLoss, is_known_model, is_model_output
 
 if TYPE_CHECKING:
     from lossboard.probe import Finding
@@ -47,7 +49,8 @@ class Meaning:
         self._declared = declared
         self._known = weights.find_rule(loss_func)
         self._rule = self._known if declared is None else None
-        self._model_loss: ModelLoss | None = None
+        is_model = declared is None and self._known is None and is_known_model(loss_func)
+        self._model_loss = ModelLoss(loss_func) if is_model else None
         self._told = _reduction_of(loss_func)
         self._reduction = self._known.reduction({}) if self._known else self._told or "mean"
         self._probes = 0
@@ -64,6 +67,15 @@ class Meaning:
         if self._model_loss is None and self._declared is None:
             self._model_loss = ModelLoss()
         return output.loss
+
+    def loss_in(self, output: Any) -> Any:
+        """Return the loss in what a call returned that torch.compile traces; None where there is none.
+
+        Only what is known before the first call is looked into: compiling may fail at anything else.
+        """
+        if self._known is not None:
+            return self._known.value(output)
+        return None if self._model_loss is None else getattr(output, "loss", None)
 
     def prepare(self, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> bool:
         """Learn what can be learnt from a call that no rule explains; return whether that is all.
@@ -92,12 +104,21 @@ class Meaning:
             self._reduction = "mean"
         return self.finding.finding != "not_probed" or self._probes >= MAX_PROBES
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether a function of the script is asked for each weight."""
+        return callable(self._declared)
+
+    def undeclare(self) -> None:
+        """Go on as if the script had declared no weight: its function gives none."""
+        self._declared, self._rule = None, self._known
+
     def read(self, args: Any, kwargs: Any, value: Any) -> Seen:
-        """Read one call; `value` is its loss tensor, detached, or a number."""
+        """Read one call; `value` is its loss tensor or a number."""
         if self._rule is not None:
             weight, rows = self._rule.weigh(args, kwargs, value)
             reduction = self._rule.reduction(kwargs, args)
-            if reduction == "none" or _is_vector(value):
+            if reduction == "none" or (type(value) is not float and value.numel() != 1):
                 # Ignored targets are 0 in it and class weights multiplied in: this is what
                 # reduction='mean' would have returned.
                 return Seen(_widen(value).sum() / weight, weight, rows, "mean")
@@ -110,7 +131,7 @@ class Meaning:
         if _is_vector(value) or self._reduction == "none":
             return self._read_vector(args, kwargs, value)
         weight = self._declare(args, kwargs)
-        if getattr(weight, "ndim", 0):
+        if _is_tensor(weight) and weight.dim():
             weight = weight.sum()
         told = kwargs.get("reduction")
         reduction = told if told in ("mean", "sum") and self.finding is None else self._reduction
@@ -153,7 +174,7 @@ class Meaning:
         """Reduce what was not reduced: by declared weights, else as a plain mean, which is said."""
         wide, weight = _widen(value), self._declare(args, kwargs)
         rows = value.shape[0] if value.dim() else 1
-        if getattr(weight, "ndim", 0):
+        if _is_tensor(weight) and weight.dim():
             while weight.dim() < wide.dim():
                 weight = weight.unsqueeze(-1)
             weight = weight.expand_as(wide).to(wide.dtype)
@@ -167,7 +188,10 @@ class Meaning:
         weight = self._declared
         if callable(weight):
             weight = weight(*args, **kwargs)
-            weight = weight.detach() if hasattr(weight, "detach") else weight
+            if _is_tensor(weight):
+                return weight.detach()
+            if not isinstance(weight, Real):
+                raise TypeError(f"it returned {type(weight).__name__}, not a number")
         return weight
 
     def source(self) -> str:
@@ -183,12 +207,18 @@ class Meaning:
         return "unknown" if self.finding.finding == "mean_weighted" else "probed"
 
 
+def _is_tensor(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
 def _is_vector(value: Any) -> bool:
     return type(value) is not float and value.numel() != 1
 
 
 def _widen(value: Any) -> Any:
     # Not in float16: its sum ends at 65504. Apple's MPS has no float64.
+    value = value.detach()
     return value.float() if value.is_mps else value.double()
 
 

@@ -17,19 +17,21 @@ class ModelLoss:
 
     Whether a model compares position t with label t or with label t + 1 is not to be seen
     from outside, so the first call is compared with both. `is_exact` False: neither gave
-    the model's number, and the items of the batch stand for the weight.
+    the model's number, and the items of the batch stand for the weight. Until the first
+    call, and for good where torch.compile hides its numbers, the `model`'s name is believed.
 
     Source: transformers, loss/loss_utils.py (`ForCausalLMLoss`, `fixed_cross_entropy`);
     checked with 5.23.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: Any = None) -> None:
         self.is_exact = False
-        self._count: Callable[[Any], Any] | None = None
-        self._is_tokens = False
+        self._count = _count_by_name(model)
+        self._is_tokens = self._count is not None
 
     def settle(self, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         """Find the denominator that gives this call's loss from its logits and labels."""
+        self._count, self._is_tokens = None, False
         labels = _labels_of(args, kwargs)
         if labels is not None:
             try:
@@ -76,6 +78,23 @@ def is_model_output(output: Any) -> bool:
 def is_inference(output: Any) -> bool:
     """Tell whether an output could carry a loss and has none: the model was called without labels."""
     return hasattr(output, "logits") and getattr(output, "loss", output) is None
+
+
+def is_known_model(model: Any) -> bool:
+    """Tell whether this is a model of transformers."""
+    return isinstance(getattr(getattr(model, "config", None), "model_type", None), str)
+
+
+def _count_by_name(model: Any) -> Callable[[Any], Any] | None:
+    """Return how a model of transformers counts, by the task in its class's name; None without one."""
+    name = type(getattr(model, "_orig_mod", model)).__name__
+    if name.endswith(("ForMaskedLM", "ForTokenClassification")):
+        return _count_kept
+    if name.endswith(("ForCausalLM", "LMHeadModel")):
+        return _count_shifted
+    if name.endswith("ForConditionalGeneration"):
+        return _count_kept if getattr(model.config, "is_encoder_decoder", False) else _count_shifted
+    return None
 
 
 def _candidates(logits: Any, labels: Any) -> Iterator[tuple[Callable[[Any], Any], float]]:

@@ -3,10 +3,12 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from lossboard import wire
+from lossboard.backward import Scaling
 from lossboard.faults import Faults, guard
 from lossboard.logged import log_batch, log_values
 from lossboard.position import Position
@@ -45,6 +47,7 @@ class Run:
         self._on_finish_callbacks: list[Callable[[], None]] = []
         self._numbers: dict[tuple[str, str, str, str], int] = {}
         self._clock = StepClock()
+        self._scaling = Scaling(partial(self._count, "skipped-step"))
         self._watched: list[tuple[Any, Any, str]] = []  # loss, the weight declared for it, series
         self._traits: dict[str, dict[str, Any]] = {}
         self._plain_numbers: dict[tuple[str, str, str], int] = {}  # what the fast path of `log` knows

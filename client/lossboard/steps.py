@@ -1,8 +1,11 @@
 """Counting a run's optimizer steps, and telling the evaluations inside one step from each other."""
 
 import sys
+from collections.abc import Iterator
+from types import CodeType
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+
+from lossboard.frames import find_frame
 
 SILENT_RECORDS: Final = 256  # so many records before the first step: nothing that we can see steps
 
@@ -11,8 +14,8 @@ class StepClock:
     """The optimizer steps of this process since the run's first watched loss.
 
     torch's hooks for all optimizers tell them, since a loss knows no optimizer; they are
-    there while a loss is watched. Where several optimizers step in turn (a GAN's two), the
-    one with the most steps counts.
+    there while a loss is watched. Where several optimizers step in turn (a GAN's two), a
+    round in which each steps once at most counts as one.
     """
 
     def __init__(self) -> None:
@@ -23,7 +26,8 @@ class StepClock:
         self._watchers = 0
         self._records = 0
         self._has_gone_back = False
-        self._counts: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        self._stepping: CodeType | None = None  # what runs while an optimizer steps
+        self._round: set[int] = set()  # ids of the optimizers that have stepped since the count rose
 
     def start(self) -> None:
         """Listen to torch's optimizers, if torch is there; once for each watcher."""
@@ -43,10 +47,10 @@ class StepClock:
                 handle.remove()
             self._handles.clear()
 
-    def now(self) -> int | None:
-        """Return the steps before a record; None where nothing ever stepped that we could see."""
+    def before_first(self) -> int | None:
+        """Return the steps before a record while there was none: 0, or None where none is to be expected."""
         self._records += 1
-        return None if self.count == 0 and self._records > SILENT_RECORDS else self.count
+        return 0 if self._records <= SILENT_RECORDS and _has_optimizer() else None
 
     def is_repeated(self, output: Any) -> bool:
         """Tell whether a loss is evaluated again inside one step: line searches ask several times.
@@ -56,7 +60,9 @@ class StepClock:
         Source: torch/optim/lbfgs.py, `orig_loss`.
         """
         if self._has_gone_back:
-            return True
+            # A step that raised has told no end.
+            self.is_inside = find_frame(self._stepping) is not None
+            return self.is_inside
         output.register_hook(self._go_back)
         return False
 
@@ -67,13 +73,33 @@ class StepClock:
         if not _is_compiling():
             self.is_inside = True
             self._has_gone_back = False
+            self._stepping = sys._getframe(1).f_code
 
     def _end(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
         if not _is_compiling():
             self.is_inside = False
-            steps = self._counts.get(optimizer, 0) + 1
-            self._counts[optimizer] = steps
-            self.count = max(self.count, steps)
+            if self._round and id(optimizer) not in self._round:
+                self._round.add(id(optimizer))
+                return
+            self.count += 1
+            self._round = {id(optimizer)}
+
+
+def _has_optimizer() -> bool:
+    """Whether anybody has made an optimizer of torch's; a loop may update its weights by hand."""
+    optimizers: Any = sys.modules.get("torch.optim.optimizer")
+    return optimizers is not None and any(map(_is_in_use, _kinds_of(optimizers.Optimizer)))
+
+
+def _is_in_use(kind: Any) -> bool:
+    # torch marks an optimizer's method with its first instance, when it puts the hooks around it.
+    return bool(getattr(kind.step, "hooked", False))
+
+
+def _kinds_of(kind: Any) -> Iterator[Any]:
+    for inner in kind.__subclasses__():
+        yield inner
+        yield from _kinds_of(inner)
 
 
 def _is_compiling() -> bool:

@@ -17,12 +17,12 @@ from lossboard.channel import Channel
 from lossboard.deferred import DeviceBuffer
 from lossboard.disturbance import is_muted
 from lossboard.faults import guard
+from lossboard.frames import is_checkpointed
 from lossboard.meaning import Meaning
 from lossboard.model_loss import is_inference
-from lossboard.parts import PartsCheck, name_part, read_parts
-from lossboard.tracing import Tracer
-
-SILENT_ITERATIONS: Final = 2  # one may be a peek, as many scripts begin
+from lossboard.parts import PartsCheck, find_total, name_part, read_parts
+from lossboard.silence import notice_silence
+from lossboard.tracing import Tracer, keep_eager
 
 
 def watch_loss(
@@ -70,6 +70,7 @@ class LossWatcher:
         self._weight = weight
         self._is_closed = False
         self._has_seen = False
+        self._is_checkpointed = False
         self._handle: Any = None
         self._device_buffer = DeviceBuffer(self._count_dropped)
         self._main = self._open_channel(series, None if isinstance(weight, Mapping) else weight)
@@ -83,6 +84,7 @@ class LossWatcher:
 
     def hook(self, module: Any) -> None:
         """Register as a forward hook of a torch module."""
+        keep_eager(sys.modules["torch"], type(self).__call__.__code__)
         self._handle = module.register_forward_hook(self, with_kwargs=True)
 
     def wrap(self, loss_func: Callable[..., Any]) -> Callable[..., Any]:
@@ -101,8 +103,8 @@ class LossWatcher:
         with guard(self._run):
             self._drain()
             self._device_buffer.flush(self._run._device_until - time.monotonic())
-            if not self._has_seen and self._position.arms:
-                self._warn_silence()
+            notice_silence(self._run, has_seen=self._has_seen, is_over=True)
+            self._notice_weights()
         self._is_closed = True
         self._clock.stop()
         if self._handle is not None:
@@ -124,6 +126,10 @@ class LossWatcher:
             self._has_seen = True
             self._see(torch, args, kwargs, output)
         except Exception:
+            if _is_transformed(torch, output):
+                self._run._count("transformed")
+                self._run._warn("transformed", _TRANSFORMED)
+                return
             with guard(self._run):
                 raise
 
@@ -146,7 +152,9 @@ class LossWatcher:
                 return
         split = self._split_of(torch, value)
         if split is not None:
-            self._settle_rings(split)
+            # An accelerator's ring can only be read by waiting for it: once, where a pass begins.
+            if self._tracer.has_new_on_host() or (split == "val" and not self._position.is_in_pass):
+                self._drain()
             self._main.record(split, args, kwargs, output, value)
 
     def _see_parts(self, torch: Any, args: Any, kwargs: Any, output: Any) -> None:
@@ -160,12 +168,11 @@ class LossWatcher:
         split = self._split_of(torch, next((value for value in values if value.requires_grad), values[0]))
         if split is None:
             return
+        total = find_total(parts)
         for name, value in parts.items():
-            channel = self._parts.get(name)
-            if channel is None:
-                weight = self._weight.get(name) if isinstance(self._weight, Mapping) else None
-                channel = self._parts[name] = self._open_channel(name_part(self._series, name), weight, name)
-            channel.record(split, args, kwargs, value, value)
+            channel = self._parts.get(name) or self._open_part(name, total)
+            if channel is not None:
+                channel.record(split, args, kwargs, value, value)
         if split == "train":
             self._parts_check.look(self._parts)
 
@@ -175,6 +182,7 @@ class LossWatcher:
             return "val"
         if value.requires_grad:
             if torch._C._current_graph_task_id() != -1:
+                self._is_checkpointed = True
                 self._run._count("recompute")  # activation checkpointing runs the loss again in backward
             elif self._clock.is_inside and self._clock.is_repeated(value):
                 self._run._count("closure")
@@ -182,9 +190,20 @@ class LossWatcher:
                 return "train"
             return None
         if not torch.is_grad_enabled():
-            return "val"
+            is_new = self._is_checkpointed or not self._position.is_in_pass
+            return "train" if is_new and is_checkpointed() else "val"
         self._run._count("monitoring")
         return None
+
+    def _open_part(self, part: str, total: str | None) -> Channel | None:
+        try:
+            name = name_part(self._series, part, total)
+        except wire.RecordError as error:
+            self._run._refuse(error)
+            return None
+        weight = self._weight.get(part) if isinstance(self._weight, Mapping) else None
+        self._parts[part] = self._open_channel(name, weight, part)
+        return self._parts[part]
 
     def _open_channel(self, name: str, weight: Any, part: str | None = None) -> Channel:
         loader = self._loader
@@ -196,11 +215,6 @@ class LossWatcher:
         expected = loaders.dataset_items(loader)
         return Channel(self._run, name, meaning, self._device_buffer, self._clock, expected)
 
-    def _settle_rings(self, split: str) -> None:
-        # An accelerator's ring can only be read by waiting for it: once, where a pass begins.
-        if (split == "val" and not self._position.is_in_pass) or self._tracer.has_new_on_host():
-            self._drain()
-
     def _drain(self) -> None:
         """Record what compiled calls have left."""
         self._has_seen |= self._tracer.drain(self._run)
@@ -209,20 +223,18 @@ class LossWatcher:
         """Give late values their place before an epoch can begin, and notice a loss that never speaks."""
         with guard(self._run):
             self._drain()
-            if not self._has_seen and self._position.arms >= SILENT_ITERATIONS:
-                self._warn_silence()
+            notice_silence(self._run, has_seen=self._has_seen, is_over=False)
 
     def _count_dropped(self, n: int) -> None:
         if n:
             self._run._count("device-buffer", n)
 
-    def _warn_silence(self) -> None:
-        self._run._warn(
-            "loss-not-called",
-            f"the watched loader was iterated {self._position.arms} times and the watched loss never called."
-            " If the loss runs inside torch.compile, call lossboard.watch before the first compiled call;"
-            " otherwise watch the loss object, or call run.loss for a function, that the loop uses.",
-        )
+    def _notice_weights(self) -> None:
+        if isinstance(self._weight, Mapping) and self._has_seen:
+            unknown = sorted(self._weight.keys() - self._parts.keys())
+            if unknown:
+                said = f"weight= names {', '.join(map(str, unknown))}, which the watched loss never returned."
+                self._run._warn("weight-unused", said)
 
     def _refuse(self, output: Any) -> None:
         self._run._count("not-a-tensor")
@@ -231,6 +243,18 @@ class LossWatcher:
             f"the watched loss returned {type(output).__name__}, not a tensor and no mapping of scalar ones;"
             " watch the part that returns the loss, or call run.log(epoch, batch, loss, batch_size).",
         )
+
+
+def _is_transformed(torch: Any, output: Any) -> bool:
+    """Whether torch.func is at work, under whose vmap a loss has no value of its own."""
+    transforms = getattr(torch and torch._C, "_functorch", None)
+    return transforms is not None and transforms.is_functorch_wrapped_tensor(output)
+
+
+_TRANSFORMED: Final = (
+    "the watched loss is called inside torch.func.vmap, where it has no value of its own. Log what vmap"
+    " returns: run.log(epoch, batch, loss, batch_size)."
+)
 
 
 class _Part:

@@ -19,12 +19,12 @@ def board(tmp_path):
         yield board
 
 
-def accumulate(loss, loader, micro, epochs=4, divide=lambda value, k: value / k):
-    model = Absolute()
+def accumulate(loss, loader, micro, epochs=4, divide=lambda value, k: value / k, kind=torch.float32):
+    model = Absolute().to(kind)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     for _epoch in range(epochs):
         for batch, (x,) in enumerate(loader):
-            divide(loss_of(loss, model, x), micro).backward()
+            divide(loss_of(loss, model, x.to(kind)), micro).backward()
             if (batch + 1) % micro == 0:
                 optimizer.step()
                 optimizer.zero_grad()
@@ -45,6 +45,14 @@ def test_accumulation_is_found_and_the_undivided_loss_recorded(board, caplog, di
     assert run._traits["train/loss"]["divided_by"] == 2.0
     (warning,) = warnings_in(caplog)
     assert "divided by 2 before backward" in warning
+
+
+@pytest.mark.parametrize("micro", [3, 6, 7])
+def test_accumulation_is_found_through_the_rounding_of_a_bfloat16_gradient(board, micro):
+    loss, loader = nn.L1Loss(), seed_loader(1, drop_last=True)
+    run = board.watch(loss, loader)
+    accumulate(loss, [batch for _ in range(6) for batch in loader][: 6 * micro], micro, kind=torch.bfloat16)
+    assert run._traits["train/loss"]["divided_by"] == micro
 
 
 def test_plain_training_is_not_warned_about(board, caplog):

@@ -139,7 +139,7 @@ def test_loss_watched_after_compiling_names_the_fix(board, caplog):
 def test_ring_counts_what_was_overwritten():
     ring, dropped = deferred.TracedRing(torch, "cpu", size=8), []
     for n in range(11):
-        ring.put(torch, torch.tensor(float(n)), None, n, None, 0.0, 0, 0)
+        ring.put(torch, torch.tensor(float(n)), None, n, None, 0.0, 0, 0, 1)
     rows = list(ring.take(dropped.append))
     assert [row[0] for row in rows] == list(range(3, 11))
     assert all(math.isnan(row[1]) for row in rows)

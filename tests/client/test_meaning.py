@@ -120,6 +120,30 @@ def test_declared_weight_is_taken_from_the_script(board, weight):
     assert board.meanings(run)["train/loss"] == ("mean", "items", "declared")
 
 
+@pytest.mark.parametrize("weight", [lambda *_: 1 / 0, lambda *_: None, lambda _only: 1.0])
+def test_weight_that_fails_is_told_once_and_the_losses_own_taken(board, caplog, weight):
+    loss = nn.SmoothL1Loss()
+    run = board.watch(loss, weight=weight, strict=False)
+    run.epoch = 0
+    with caplog.at_level(logging.WARNING, "lossboard"):
+        for _ in range(3):
+            loss(torch.ones(7, 2, requires_grad=True), torch.zeros(7, 2))
+    assert board.records(run, "weight") == [14.0] * 3
+    assert board.meanings(run)["train/loss"] == ("mean", "elements", "exact")
+    assert run._faults.counts() == {"weight-failed": 1}
+    (warning,) = warnings_in(caplog)
+    assert "weight= of train/loss is not asked any more" in warning
+
+
+def test_declared_weight_that_the_probe_confirms_is_nothing_to_warn_of(board, caplog):
+    run = board.watch(lambda x: x.square().mean(), weight=len)
+    run.epoch = 0
+    with caplog.at_level(logging.WARNING, "lossboard"):
+        run.loss(rows_of(9))
+    assert warnings_in(caplog) == []
+    assert run._traits["train/loss"]["finding"] == "mean_weighted"
+
+
 def rows_of(n):
     return torch.linspace(0.1, 3.0, n * 2).view(n, 2).requires_grad_()
 

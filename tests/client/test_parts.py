@@ -76,6 +76,75 @@ def test_total_with_something_else_in_it_is_told_once(board, caplog):
     assert len([warning for warning in warnings_in(caplog) if "something else" in warning]) == 1
 
 
+@pytest.mark.parametrize("micro", [2, 3])
+def test_factors_of_parts_are_those_before_accumulation_divides(board, caplog, micro):
+    loader, loss = seed_loader(1), with_total(0.5)
+    run = board.watch(loss, loader)
+    model = Absolute()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    with caplog.at_level(logging.WARNING, "lossboard"):
+        for batch, (x,) in enumerate([batch for _ in range(3) for batch in loader]):
+            (run.loss(model(x))["loss"] / micro).backward()
+            if (batch + 1) % micro == 0:
+                optimizer.step()
+    assert run._traits["train/loss"]["parts"] == pytest.approx({"train/box": 1.0, "train/cls": 0.5})
+    assert not [warning for warning in warnings_in(caplog) if "something else" in warning]
+
+
+def test_factor_that_is_warmed_up_is_no_gap(board, caplog):
+    loader, model = seed_loader(1), Absolute()
+    seen = []
+
+    def loss(prediction):
+        seen.append(prediction)
+        box, sharp = prediction.mean(), prediction.square().mean()
+        return {"loss": box + (len(seen) - 1) / 100 * sharp, "box": box, "kl": sharp}
+
+    run = board.watch(loss, loader, weight=dict.fromkeys(("loss", "box", "kl"), 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    with caplog.at_level(logging.WARNING, "lossboard"):
+        for _epoch in range(5):
+            for (x,) in loader:
+                run.loss(model(x))["loss"].backward()
+                optimizer.step()
+    assert not [warning for warning in warnings_in(caplog) if "something else" in warning]
+    assert "parts_gap" not in run._traits["train/loss"]
+    assert run._traits["train/loss"]["parts"]["train/kl"] > 0.2
+
+
+def test_loss_beside_its_total_is_a_part_with_a_series_of_its_own(board):
+    loader = seed_loader(4)
+
+    def loss(prediction):
+        box = prediction.mean()
+        return {"loss": box, "total_loss": 2.0 * box}
+
+    run = board.watch(loss, loader)
+    learn(run.loss, loader, lambda parts: parts["total_loss"], epochs=1)
+    assert board.records(run, "loss", series="train/loss") == [7.5, 4.5]
+    assert board.records(run, "loss", series="train/loss.loss") == [3.75, 2.25]
+
+
+def test_part_whose_name_no_series_may_have_costs_itself_only(board, caplog):
+    loader = seed_loader(4)
+    run = board.watch(
+        lambda prediction: {"box": prediction.mean(), "": prediction.sum()}, loader, strict=False
+    )
+    with caplog.at_level(logging.WARNING, "lossboard"):
+        learn(run.loss, loader, lambda parts: parts["box"], epochs=1)
+    assert board.records(run, "series") == ["train/box"] * 2
+    assert run._faults.counts() == {"refused-by-client": 2}
+
+
+def test_weight_of_a_part_that_never_comes_is_told_at_the_end(board, caplog):
+    loader = seed_loader(4)
+    run = board.watch(detection, loader, weight={"bax": 8})
+    learn(run.loss, loader, lambda parts: parts["box"], epochs=1)
+    with caplog.at_level(logging.WARNING, "lossboard"):
+        run.finish()
+    assert "weight= names bax" in warnings_in(caplog)[-1]
+
+
 def test_parts_may_have_weights_of_their_own(board):
     loader = seed_loader(4)
     run = board.watch(detection, loader, weight={"box": 8, "cls": lambda prediction: prediction.sum()})

@@ -1,5 +1,8 @@
 """Optimizer steps are counted, and of a step's several evaluations the first one counts."""
 
+import subprocess
+import sys
+import tempfile
 from contextlib import closing
 from importlib import import_module
 
@@ -53,6 +56,31 @@ def test_two_optimizers_in_turn_count_one_step_an_iteration(board):
     assert board.records(run, "step") == [0, 1, 2, 3]
 
 
+def test_optimizer_of_a_second_phase_goes_on_where_the_first_stood(board):
+    loss, loader, model = nn.L1Loss(), seed_loader(2), Absolute()
+    run = board.watch(loss, loader)
+    for _phase in range(2):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        for (x,) in loader:
+            loss_of(loss, model, x).backward()
+            optimizer.step()
+    steps = board.records(run, "step")
+    assert steps[:5] == [0, 1, 2, 3, 4]
+    assert steps[5:] in ([4, 5, 6], [5, 6, 7])  # the first step of another may be of the same round
+
+
+def test_critic_that_steps_more_often_than_its_generator_sets_the_pace(board):
+    loss, loader, one, two = nn.L1Loss(), seed_loader(1), Absolute(), Absolute()
+    run = board.watch(loss, loader)
+    critic, generator = (torch.optim.SGD(model.parameters(), lr=0.0) for model in (one, two))
+    for batch, (x,) in enumerate(loader):
+        loss_of(loss, one, x).backward()
+        critic.step()
+        if batch % 4 == 3:
+            generator.step()
+    assert board.records(run, "step") == list(range(8))
+
+
 def test_of_a_closures_evaluations_the_first_counts(board):
     # The oracle's lbfgs_closure: naively all six calls would be averaged to 31/12.
     loss, model = nn.L1Loss(), nn.Linear(1, 1)
@@ -101,9 +129,50 @@ def test_hooks_of_all_optimizers_go_with_the_last_watched_loss(board):
     assert global_hooks() == before
 
 
+def test_step_that_raised_does_not_make_closures_of_what_comes_after_it(board):
+    loss, model = nn.L1Loss(), nn.Linear(1, 1)
+    run = board.watch(loss)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+
+    def closure():
+        raise MemoryError
+
+    run.epoch = 0
+    with pytest.raises(MemoryError):
+        optimizer.step(closure)
+    for _ in range(3):
+        loss(model(torch.ones(4, 1)), torch.zeros(4, 1)).backward()
+    assert len(board.records(run, "loss")) == 3
+    assert run._faults.counts() == {}
+
+
+def test_loop_that_updates_its_weights_by_hand_claims_no_steps():
+    script = """
+import sys, torch, lossboard
+from lossboard.reading import read_records
+from pathlib import Path
+loss, weight = torch.nn.MSELoss(), torch.ones(1, requires_grad=True)
+run = lossboard.watch(loss, mode="offline", dir=sys.argv[1], strict=True)
+for run.epoch in range(3):
+    loss(weight, torch.zeros(1)).backward()
+    with torch.no_grad():
+        weight -= 0.1 * weight.grad
+        weight.grad = None
+run.finish()
+(folder,) = Path(sys.argv[1], "journal").iterdir()
+print([record.step for _, record in read_records(folder)])
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", script, folder], capture_output=True, text=True, check=True
+        )
+    assert done.stdout.strip() == "[None, None, None]"
+
+
 def test_script_that_never_steps_an_optimizer_of_torchs_has_no_steps():
+    torch.optim.SGD([nn.Parameter(torch.ones(()))], lr=0.0)
     clock = StepClock()
-    told = [clock.now() for _ in range(SILENT_RECORDS + 2)]
+    told = [clock.before_first() for _ in range(SILENT_RECORDS + 2)]
     assert told[0] == 0
     assert told[-1] is None
 

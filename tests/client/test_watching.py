@@ -127,24 +127,6 @@ def test_model_in_evaluation_mode_makes_it_validation(board):
     ]
 
 
-def test_loss_run_again_in_backward_is_counted_only(board):
-    loss, loader = nn.L1Loss(), seed_loader(8)
-    run = board.watch(loss, loader)
-    x = torch.ones(4, requires_grad=True)
-    x.register_hook(lambda _grad: again.append(loss_with_gradients(loss)))
-    again = []
-    for _ in loader:
-        loss(x, torch.zeros(4)).backward()
-    assert len(again) == 1
-    assert board.records(run, *PLACE) == [(0, 0)]
-    assert run._faults.counts() == {"recompute": 1}
-
-
-def loss_with_gradients(loss):
-    with torch.enable_grad():
-        return loss(torch.ones(2, requires_grad=True), torch.zeros(2))
-
-
 class Talkative(nn.Module):
     """Returns what is no tensor."""
 
@@ -152,18 +134,26 @@ class Talkative(nn.Module):
         return x.sum(), "a note"
 
 
-def test_fault_in_the_hook_never_reaches_training_unless_strict(board, caplog):
-    def broken(*_operands):
-        raise RuntimeError("no such weight")
+class Unsure(nn.Module):
+    """A model that can't tell whether it trains."""
 
+    @property
+    def training(self):
+        raise RuntimeError("who knows")
+
+    @training.setter
+    def training(self, mode):
+        pass
+
+
+def test_fault_in_the_hook_never_reaches_training_unless_strict(board):
     loss = nn.L1Loss()
-    run = board.watch(loss, weight=broken, strict=False)
-    with caplog.at_level(logging.WARNING, "lossboard"):
-        assert loss(torch.ones(2, requires_grad=True), torch.zeros(2)) == 1
+    run = board.watch(loss, model=Unsure(), strict=False)
+    assert loss(torch.ones(2, requires_grad=True), torch.zeros(2)) == 1
     assert run._faults.counts() == {"internal-fault": 1}
     run.finish()
-    strict = board.watch(loss, weight=broken)
-    with pytest.raises(RuntimeError, match="no such weight"):
+    strict = board.watch(loss, model=Unsure())
+    with pytest.raises(RuntimeError, match="who knows"):
         loss(torch.ones(2, requires_grad=True), torch.zeros(2))
     strict.finish()
 
@@ -207,17 +197,6 @@ def test_graph_is_never_kept(board):
     assert Squared.seen() is not None
     del output
     assert Squared.seen() is None
-
-
-def test_loader_iterated_without_a_loss_names_the_fix_once(board, caplog):
-    loss, loader = nn.L1Loss(), seed_loader(4)
-    run = board.watch(loss, loader)
-    with caplog.at_level(logging.WARNING, "lossboard"):
-        for _epoch in range(5):
-            train(nn.L1Loss(), loader)
-        run.finish()
-    (warning,) = warnings_in(caplog)
-    assert "before the first compiled call" in warning
 
 
 @pytest.mark.parametrize(

@@ -144,3 +144,21 @@ def test_fault_never_reaches_fit_unless_strict(keras, board, callback, caplog):
     assert "training goes on" in warning
     with pytest.raises(AttributeError, match="numel"):
         fit(broken(build(keras)), callback())
+
+
+def test_train_step_that_computes_no_loss_of_keras_is_told_once(keras, board, callback, caplog):
+    class Own(keras.Sequential):
+        def train_step(self, data):
+            self.zero_grad()
+            loss = keras.ops.mean(keras.ops.abs(self(data[0]) - data[1]))
+            loss.backward()
+            return {"loss": loss}
+
+    heard = callback()
+    model = Own([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(optimizer=keras.optimizers.SGD(0.0))
+    with caplog.at_level(logging.WARNING, "lossboard"):
+        fit(model, heard, epochs=2)
+    assert board.records(heard.run, "loss") == []
+    (warning,) = warnings_in(caplog)
+    assert "self.compute_loss(x, y, y_pred)" in warning
