@@ -15,6 +15,15 @@ from lossboard.steps import StepClock
 from lossboard.verdict import CONTRADICTED
 
 _PLAIN: Final = ("mean", "sum")  # findings that leave nothing to say
+_FOUND: Final = {
+    "mean": " is a mean over the items of a batch",
+    "sum": " is a sum over the items of a batch",
+    "mean_weighted": " divides by weights that can't be seen, so items stand for them",
+    "batch_coupled": " couples the items of a batch, so there is no mean per item to compare runs by",
+    "non_linear": " is neither a mean nor a sum over the items, so there is no mean per item to compare runs by",
+    "constant": " does not depend on the items of a batch",
+    "not_probed": " could not be probed and is taken for a mean over the items of a batch",
+}
 
 
 class Channel:
@@ -150,7 +159,8 @@ class Channel:
         is_declared = finding.finding == "mean_weighted" and self.meaning.source() == "declared"
         is_plain = is_declared or finding.finding in _PLAIN
         if not is_plain or finding.reason.endswith(CONTRADICTED):
-            self._run._warn(f"finding-{self.names['train']}", f"{self.names['train']}: {finding.reason}")
+            name = self.names["train"]
+            self._run._warn(f"finding-{name}", f"{name}{_FOUND[finding.finding]}. {finding.reason}")
 
     def _read_undeclared(
         self, args: Any, kwargs: Mapping[str, Any], output: Any, value: Any, error: Exception
