@@ -20,7 +20,7 @@ _FOUND: Final = {
     "sum": " is a sum over the items of a batch",
     "mean_weighted": " divides by weights that can't be seen, so items stand for them",
     "batch_coupled": " couples the items of a batch, so there is no mean per item to compare runs by",
-    "non_linear": " is neither a mean nor a sum over the items, so there is no mean per item to compare runs by",
+    "non_linear": " is neither a mean nor a sum over the items: there is no mean per item to compare runs by",
     "constant": " does not depend on the items of a batch",
     "not_probed": " could not be probed and is taken for a mean over the items of a batch",
 }
