@@ -13,6 +13,7 @@ MAX_OBSERVED: Final = 64  # evaluations until it must be known
 MAX_AWAITED: Final = 1024  # where gradients come late: an accelerator's travel once in 256 calls or 1 s
 WINDOWS: Final = 3  # complete steps that settle it earlier
 TOLERANCE: Final = 5e-3  # relative; the gradient of a bfloat16 loss has 8 bits, so that 1/3 is 0.33398
+LASTING: Final = 32  # evaluations that AMP's scale stays down; it rises again after 2,000 steps
 LEAST_SCALE: Final = 16.0  # AMP begins at 65536 and halves; a factor of 2 or 8 is the script's own
 
 
@@ -32,6 +33,8 @@ class Scaling:
         self._divisor = 1
         self._seen = 0.0  # the leader's gradient
         self._step: int | None = None
+        self._falls = self._since = 0  # not yet believed, and the evaluations since the last one
+        self._is_steady = True
 
     def offer(self, backward: "Backward", gradient: float) -> None:
         """Note that a loss shows what may be a scale."""
@@ -57,12 +60,25 @@ class Scaling:
     def follow(self, step: int | None, gradient: float) -> None:
         """Look at the next gradient of the loss that is followed."""
         gradient = abs(gradient)
-        if math.isfinite(gradient):
+        if math.isfinite(gradient) and self._is_steady:
+            self._since += 1
             # GradScaler halves its scale when it has left a step out, and only then.
             if gradient <= self._seen / 2 and step == self._step:
-                self._count_skipped()
+                self._falls += 1
+                self._since = 0
+            elif gradient > self._seen and self._falls:
+                # A loss with several factors in turn, as a GAN's one criterion has.
+                self._is_steady, self._falls = False, 0
+            if self._since >= LASTING:
+                self.finish()
             self._seen, self.value = gradient, gradient * self._divisor
         self._step = step
+
+    def finish(self) -> None:
+        """Count the steps that were left out and are not yet counted."""
+        for _ in range(self._falls):
+            self._count_skipped()
+        self._falls = 0
 
 
 class Backward:

@@ -35,6 +35,7 @@ def evaluate(model: Any, loss_func: Any, loader: Iterable[Any]) -> float:
     from lossboard.loaders import dataset_items
     from lossboard.meaning import Meaning
     from lossboard.model_loss import is_inference
+    from lossboard.parts import find_total
     from lossboard.starting import active_run
     from lossboard.tally import Call, Tally
 
@@ -44,7 +45,7 @@ def evaluate(model: Any, loss_func: Any, loader: Iterable[Any]) -> float:
     run = active_run()
     declared, series = (None, "loss") if run is None else run._told_of(loss_func)
     if isinstance(declared, Mapping):
-        declared = declared.get("loss")  # of a loss with parts, the total
+        declared = declared.get(find_total(declared))
     tally = Tally(loss_func, Meaning(loss_func, declared, None), is_model=loss_func is model)
     # Not the module itself: its hooks, ours among them, are for the script's own calls.
     function = getattr(loss_func, "forward", loss_func)

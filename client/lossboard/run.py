@@ -157,7 +157,7 @@ class Run:
         if state not in wire.END_STATES:
             self._refuse(wire.RecordError("state", f"must be one of {', '.join(wire.END_STATES)}"))
             state = "finished"
-        for callback in (*self._on_finish_callbacks, self._position.finish):
+        for callback in (*self._on_finish_callbacks, self._scaling.finish, self._position.finish):
             with guard(self):
                 callback()
         self._on_finish_callbacks.clear()

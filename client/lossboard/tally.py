@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from lossboard.meaning import Meaning
 from lossboard.model_loss import is_model_output
+from lossboard.parts import find_total
 from lossboard.weights import find_rule
 
 POOL_ITEMS: Final = 32  # an unknown loss is probed on so many: smaller batches are put together
@@ -94,7 +95,11 @@ class Tally:
 def _value_in(meaning: Meaning, output: Any) -> Any:
     value = meaning.value_of(output)
     if value is None:
-        value = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", output)
+        parts = output._asdict() if hasattr(output, "_asdict") else output
+        if isinstance(parts, Mapping):
+            value = parts.get(find_total(parts))
+        else:
+            value = getattr(output, "loss", output)
     if hasattr(value, "detach") or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
     raise TypeError(f"the loss returned {type(output).__name__}; evaluate needs one that returns a number")

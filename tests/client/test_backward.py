@@ -96,6 +96,7 @@ def test_amp_scale_is_no_factor_and_a_skipped_step_is_counted(board, micro):
                 scaler.step(optimizer)
                 scaler.update()
                 optimizer.zero_grad()
+    run.finish()
     assert len(board.records(run, "loss")) == epochs * 8
     if micro == 1:
         assert run._faults.counts() == {"skipped-step": 2}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import lossboard
 from loops import Absolute, seed_loader, warnings_in
 from offline import Board
 
@@ -182,3 +183,16 @@ def test_module_that_returns_a_mapping_is_hooked_and_what_is_no_loss_left_out(bo
         model(x)["loss_box"].backward()
     assert board.records(run, "loss", series="train/loss_box") == [3.75, 2.25]
     assert board.meanings(run) == {"train/loss_box": ("mean", "items", "assumed")}
+
+
+def test_evaluation_takes_the_total_whatever_it_is_called(board):
+    loader = seed_loader(3)
+
+    def loss(prediction, target):
+        distance = (prediction - target).abs().double().mean()
+        return {"loss": 0.5 * distance, "total": distance}
+
+    run = board.watch(loss, loader, weight={"total": lambda prediction, _target: len(prediction)})
+    pairs = [(x, torch.zeros_like(x)) for (x,) in loader]
+    assert lossboard.evaluate(Absolute(), run.loss, pairs) == 3.0
+    assert board.meanings(run)["eval/loss"] == ("mean", "items", "declared")

@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lossboard.meaning import Meaning
 from lossboard.probe import probe
 from lossboard.wire import FINDINGS
 from losses import (
@@ -54,6 +55,20 @@ def test_ignored_targets_are_noticed_wherever_there_are_some(items, seed):
     right = "mean_weighted" if (taken == -100).any() else "mean"
     found = ask(lambda o, t: F.cross_entropy(o, t, ignore_index=-100), logits, targets)
     assert found.finding in (right, "not_probed"), found.reason
+
+
+def test_small_batch_whose_parts_weigh_alike_by_chance_is_not_the_last_to_be_asked():
+    weights = torch.tensor([0.2, 1.0, 3.0, 0.5, 2.0])
+    meaning = Meaning(lambda o, t: F.cross_entropy(o, t, weights), None, None)
+
+    def learn(targets):
+        logits = torch.randn(len(targets), 5, generator=generator(len(targets)))
+        return meaning.prepare((logits, torch.tensor(targets)), {}, None)
+
+    assert not learn([2, 1, 1, 2, 4, 4, 4])
+    assert meaning.source() == "probed"
+    assert learn([0, 1, 2, 3, 4, 0, 0, 1])
+    assert meaning.source() == "unknown"
 
 
 def test_words_are_the_wires():

@@ -44,6 +44,7 @@ def test_steps_that_amp_leaves_out_are_counted_once_from_the_first_on(board, mic
     run = board.watch(loss, loader)
     skipped = train_scaled(loader, lambda model, x: loss_of(loss, model, x), micro, bad)
     assert skipped == len(bad)
+    run.finish()
     assert run._faults.counts() == {"skipped-step": skipped}
     # A window of 2 or 4 can't be told from AMP's scale, which is a power of 2 too.
     assert run._traits["train/loss"].get("divided_by") == (3.0 if micro == 3 else None)
@@ -60,6 +61,7 @@ def test_loss_that_overflows_itself_counts_one_step_for_all_its_batches(board):
         return loss_of(loss, model, x) * overflow
 
     assert train_scaled(loader, objective, 3, steps=32) == 1
+    run.finish()
     assert run._faults.counts() == {"skipped-step": 1}
 
 
@@ -74,6 +76,7 @@ def test_factors_of_parts_are_those_before_amps_scale(board, micro, bad):
 
     run = board.watch(loss, loader)
     skipped = train_scaled(loader, lambda model, x: run.loss(model(x))["loss"], micro, bad)
+    run.finish()
     traits = run._traits["train/loss"]
     assert traits["parts"] == pytest.approx({"train/box": 1.0, "train/cls": 0.5})
     assert "parts_gap" not in traits
@@ -87,6 +90,22 @@ def test_two_losses_of_one_sum_are_told_by_their_own_factors(board):
     train_scaled(loader, lambda model, x: loss_of(one, model, x) + 0.1 * loss_of(two, model, x))
     assert "divided_by" not in run._traits["train/loss"]
     assert run._traits["train/two"]["divided_by"] == pytest.approx(10)
+
+
+def test_criterion_that_has_two_factors_in_turn_skips_no_step(board):
+    loss, loader, critic, maker = nn.L1Loss(), seed_loader(1), Absolute(), Absolute()
+    run = board.watch(loss, loader)
+    scaler = torch.amp.GradScaler("cpu")
+    optimizers = [torch.optim.SGD(model.parameters(), lr=0.0) for model in (critic, maker)]
+    for _epoch in range(4):
+        for (x,) in loader:
+            both = loss_of(loss, critic, x) + loss_of(loss, critic, -x)
+            for objective, optimizer in zip((both / 2, loss_of(loss, maker, x)), optimizers, strict=True):
+                scaler.scale(objective).backward()
+                scaler.step(optimizer)
+                scaler.update()
+    run.finish()
+    assert run._faults.counts() == {}
 
 
 class Far(torch.Tensor):

@@ -76,6 +76,12 @@ def test_weight_that_is_not_the_batch_size_makes_the_normalized_sum_no_total() -
     assert codes(replace(TEN, weight_unit="tokens", weight_differs=True)) == ["weight-unit"]
 
 
+def test_items_of_other_weights_are_not_called_a_mean_per_item() -> None:
+    message = only(replace(TEN, weight_differs=True)).message
+    assert "ten is weighted by something else" in message
+    assert "per item" not in message
+
+
 @pytest.mark.parametrize("finding", ["batch_coupled", "non_linear"])
 def test_loss_without_a_mean_per_item_is_never_overlaid_in_silence(finding: str) -> None:
     coupled = replace(COUPLED, finding=finding)
@@ -113,6 +119,16 @@ def test_different_numbers_of_ranks_are_told_where_ranks_are_averaged() -> None:
     assert (reason.code, reason.views) == ("world-size-differs", ["raw_sum", "step_objective"])
     assert "ten on 1 rank, 144 batches an epoch; again on 4 ranks, 36 batches" in reason.message
     assert reason.suggest == {"view": "per_item"}
+
+
+def test_ranks_that_share_a_batch_compare_in_raw_sum() -> None:
+    shared = replace(AGAIN, batch_size=5, ranks=2)
+    assert only(replace(TEN, ranks=1), shared).views == ["step_objective"]
+    running = only(replace(TEN, ranks=1), replace(shared, batches=None))
+    assert running.views == ["raw_sum", "step_objective"]
+    sizes, ranks = compare([replace(TEN, ranks=1), replace(shared, batch_size=20, batches=36)])
+    assert "again into 36 of 2 × 20" in sizes.message
+    assert (sizes.code, ranks.views) == ("batch-size-differs", ["raw_sum", "step_objective"])
 
 
 def test_summed_losses_of_other_numbers_of_ranks_compare_in_raw_sum() -> None:

@@ -86,7 +86,12 @@ def find_weight_units(facts: Sequence[Facts]) -> Reason | None:
     weighted = [f for f in facts if f.weight_differs and f.has_item_mean]
     if not weighted:
         return None
-    said = "; ".join(f"{f.label} is a mean {PER_UNIT[f.weight_unit].lower()}" for f in weighted)
+    said = "; ".join(
+        f"{f.label} is weighted by something else"
+        if f.weight_unit == "items"
+        else f"{f.label} is a mean {PER_UNIT[f.weight_unit].lower()}"
+        for f in weighted
+    )
     message = f"Normalized sum multiplies by the batch size, but {said}: here it is not a total."
     return warn("weight-unit", weighted, message, ["normalized_sum"], view="per_item")
 

@@ -12,9 +12,13 @@ KNOWN_SOURCES = ("exact", "probed", "declared")
 
 
 def find_batch_sizes(facts: Sequence[Facts]) -> Reason | None:
-    """Find batch sizes that differ, which raw sum does not survive."""
+    """Find batch sizes that differ, which raw sum does not survive.
+
+    Ranks train a batch side by side, so it holds what all of them do.
+    """
     known = [f for f in facts if f.batch_size and f.reduction == "mean"]
-    if len({f.batch_size for f in known}) < 2:
+    whole = {(f.batch_size or 0) * (f.ranks or 1) for f in known}
+    if len(whole) < 2 or len({f.batch_size for f in known}) < 2:
         return None
     largest = max(known, key=lambda f: (f.batches or 0, -(f.batch_size or 0)))
     smallest = min(known, key=lambda f: (f.batches or 0, -(f.batch_size or 0)))
@@ -31,9 +35,8 @@ def find_batch_sizes(facts: Sequence[Facts]) -> Reason | None:
 
 def _each(facts: Sequence[Facts]) -> str:
     return "; ".join(
-        f"{f.label} into {f.batches:,} of {f.batch_size}"
-        if f.batches
-        else f"{f.label} into batches of {f.batch_size}"
+        (f"{f.label} into {f.batches:,} of " if f.batches else f"{f.label} into batches of ")
+        + (f"{f.ranks} × {f.batch_size}" if (f.ranks or 1) > 1 else f"{f.batch_size}")
         for f in facts
     )
 
@@ -52,8 +55,10 @@ def find_world_sizes(facts: Sequence[Facts]) -> Reason | None:
         f"Ranks train a batch side by side, and these runs have different numbers of them: {said}. "
         "Raw sum and step objective are means over the ranks; per item adds them up."
     )
-    # Sums of ranks add up in raw sum too.
-    views = ["raw_sum", "step_objective"] if any(f.reduction == "mean" for f in known) else ["step_objective"]
+    # Sums of ranks add up in raw sum too, and as many means over ranks as means of one are alike.
+    batches = {f.batches for f in known}
+    is_alike = all(f.reduction != "mean" for f in known) or (len(batches) == 1 and None not in batches)
+    views = ["step_objective"] if is_alike else ["raw_sum", "step_objective"]
     return warn("world-size-differs", known, message, views, view="per_item")
 
 
@@ -147,7 +152,7 @@ def find_units(facts: Sequence[Facts]) -> Reason | None:
         return None
     said = "; ".join(f"{f.label} {PER_UNIT[f.weight_unit].lower()}" for f in known)
     message = f"These losses are means over different things ({said}). No view makes them one number."
-    return warn("weight-unit-differs", known, message)
+    return warn("weight-unit-differs", known, message, layout="side")
 
 
 def find_weights(facts: Sequence[Facts]) -> Reason | None:

@@ -35,12 +35,15 @@ def find_artefacts(epoch: Explained) -> list[Artefact]:
     if epoch.views.per_item is None:
         return []
     found = [*_find_uneven(epoch), *_find_unequal_weights(epoch), *_find_step_artefacts(epoch)]
-    return [each for each in found if not _is_negligible(epoch, each)]
+    return [each for each in found if _is_telling(epoch, each)]
 
 
-def _is_negligible(epoch: Explained, artefact: Artefact) -> bool:
+def _is_telling(epoch: Explained, artefact: Artefact) -> bool:
+    """Tell whether a size is more than rounding, and the doubles hold it."""
     value = getattr(epoch.views, artefact.view)
-    return artefact.size is not None and abs(artefact.size) <= NEGLIGIBLE * abs(value or 0.0)
+    if artefact.size is None:
+        return True
+    return math.isfinite(artefact.size) and abs(artefact.size) > NEGLIGIBLE * abs(value or 0.0)
 
 
 def _find_uneven(epoch: Explained) -> Iterator[Artefact]:
@@ -115,7 +118,7 @@ def _find_unequal_weights(epoch: Explained) -> Iterator[Artefact]:
             "size_weighted",
             gap,
             f"Size weighted is {compare(gap)} {epoch.per_unit}: it weighs batches by their items,"
-            f" while the loss was divided by {epoch.units}{_say_rates(epoch)}.",
+            f" while the loss was divided by {_name_weights(epoch)}{_say_rates(epoch)}.",
         )
         gap = _gap(views.batch_mean, views.per_item)
         spread = ""
@@ -133,8 +136,17 @@ def _find_unequal_weights(epoch: Explained) -> Iterator[Artefact]:
             "normalized_sum",
             _gap(views.normalized_sum, views.total),
             f"Normalized sum is no total: it counts {count(merged.items, 'item')},"
-            f" the loss was divided by {weigh(merged.weight[0], epoch.weight_unit)}.",
+            f" the loss was divided by {_name_total_weight(epoch)}.",
         )
+
+
+def _name_weights(epoch: Explained) -> str:
+    return "weights of its own" if epoch.weight_unit == "items" else epoch.units
+
+
+def _name_total_weight(epoch: Explained) -> str:
+    total = epoch.merged.weight[0]
+    return f"a weight of {say(total)}" if epoch.weight_unit == "items" else weigh(total, epoch.weight_unit)
 
 
 def _say_rates(epoch: Explained) -> str:
@@ -150,11 +162,20 @@ def _say_rates(epoch: Explained) -> str:
 def _find_step_artefacts(epoch: Explained) -> Iterator[Artefact]:
     """The step objective against the pooled mean: first within the steps, then between them."""
     value, pooled = epoch.views.step_objective, epoch.views.per_item
-    is_parted = len(epoch.ranks) > 1 or epoch.accumulates
+    is_parted = len(epoch.ranks) > 1 or epoch.accumulates or epoch.calls_again
     if value is None or pooled is None or not is_parted or not epoch.is_training:
         return
     if epoch.reduction is Reduction.SUM:
         return  # a mean of sums is no mean of items
+    if epoch.calls_again:
+        yield Artefact(
+            "several-calls",
+            "step_objective",
+            value - pooled,
+            f"Step objective is {compare(value - pooled)} {epoch.per_unit}: the loss was called several times"
+            " for a batch, and what the calls gave adds up in its gradient.",
+        )
+        return
     code, parts = (
         ("rank-imbalance", "ranks") if len(epoch.ranks) > 1 else ("unequal-micro-batches", "micro-batches")
     )
@@ -168,12 +189,15 @@ def _find_step_artefacts(epoch: Explained) -> Iterator[Artefact]:
         )
         return
     within, between = split_objective(epoch.steps, pooled)
+    reason = f"the {parts} of a step count alike{_say_weights(epoch)}"
+    if epoch.reduction is Reduction.SUM_OVER_WINDOW and len(epoch.ranks) == 1:
+        code = "window-differs"
+        reason = f"what their losses were divided by is not the {epoch.units} that they hold"
     yield Artefact(
         code,
         "step_objective",
         within,
-        f"Step objective is {compare(within)} the mean {epoch.per_unit} of its steps: the {parts} of a step"
-        f" count alike{_say_weights(epoch)}.",
+        f"Step objective is {compare(within)} the mean {epoch.per_unit} of its steps: {reason}.",
     )
     largest = max(step.micro_batches for step in epoch.steps)
     last = epoch.steps[-1].micro_batches

@@ -54,11 +54,11 @@ def _find_coverage(epoch: Explained) -> Iterator[Artefact]:
             " a dropped last batch or an early stop leaves the rest out.",
         )
         return
-    reason = (
-        "workers that each read all of the data do that"
-        if coverage >= DOUBLED
-        else "DistributedSampler does that to fill its ranks"
-    )
+    reason = "a sampler that draws again, or a second pass of the loader, does that"
+    if coverage >= DOUBLED:
+        reason = "workers that each read all of the data do that"
+    elif len(epoch.ranks) > 1:
+        reason = "DistributedSampler does that to fill its ranks"
     yield Artefact(
         "duplicates",
         "per_item",

@@ -109,11 +109,19 @@ class Explained:
             return any(step.micro_batches > 1 for step in self.steps)
         return (self.extent.accumulation or 1) > 1
 
+    @property
+    def calls_again(self) -> bool:
+        """Whether the loss was called several times for some batch."""
+        if self.rows is not None:
+            return len({(row.batch, row.rank) for row in self.rows}) < len(self.rows)
+        return any(rank.seen > rank.last_batch + 1 for rank in self.ranks.values())
+
     def say_weights(self) -> str:
         """Tell, to stand after a reason, that a mean by items is not this loss's; nothing where it is."""
         if not self.merged.count or self.merged.unweighted or self.is_weighed_by_items:
             return ""
-        return f" The loss was divided by {self.units}, so this is not its mean {self.per_unit}."
+        weights = "weights of its own" if self.weight_unit == "items" else self.units
+        return f" The loss was divided by {weights}, so this is not its mean {self.per_unit}."
 
 
 def _split(rows: Sequence[Row] | None) -> dict[int, list[Batch]]:

@@ -1,5 +1,6 @@
 """Explaining an epoch: how each number of it is made, and why other tools show others."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,7 +101,7 @@ def _note_rows(epoch: Explained) -> str | None:
 def _note_accumulation(epoch: Explained) -> str | None:
     divisor = epoch.traits.get("divided_by")
     steps, batches = epoch.extent.steps, max((rank.seen for rank in epoch.ranks.values()), default=0)
-    if divisor:
+    if divisor and divisor != 1:
         made = f" ({batches:,} micro-batches made {count(steps, 'step')})" if steps else ""
         return f"The loop divides the loss by {say(divisor)} before backward{made}; here it stands undivided."
     if steps and epoch.accumulates:
@@ -110,7 +111,7 @@ def _note_accumulation(epoch: Explained) -> str | None:
 
 def _note_noise(epoch: Explained, error: float | None) -> str | None:
     scatter = epoch.merged.std_error
-    if not scatter or not error or scatter < TREND * error:
+    if not scatter or not error or not scatter >= TREND * error or math.isinf(scatter):
         return None
     return (
         f"Batch noise of the mean is ±{say(error, 3)} with the trend taken out; ±{say(scatter, 3)} without,"

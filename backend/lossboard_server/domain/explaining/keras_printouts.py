@@ -36,9 +36,11 @@ def find_generation(frameworks: Mapping[str, str]) -> str | None:
     Keras by itself up to 2.3 and tf.keras up to 2.1 are "2.0", tf.keras from 2.2 on "2.2".
     """
     version = find_version(frameworks, "keras", "tf_keras")
+    if version is not None and not version:
+        return None  # "nightly" may be any
     if version is None or version[0] < 2:
         version = find_version(frameworks, "tensorflow")
-        return None if version is None else "2.2" if version >= (2, 2) else "2.0"
+        return None if not version else "2.2" if version >= (2, 2) else "2.0"
     if version < (3,):
         return "2.2" if version >= (2, 4) else "2.0"
     for first in (15, 11, 2):

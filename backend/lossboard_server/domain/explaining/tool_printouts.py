@@ -100,7 +100,7 @@ def _seed_loop(epoch: Explained, batches: Sequence[Batch]) -> Printout:
     total = sum(batch.v for batch in batches)
     reason = SUMS[epoch.reduction]
     divisor = epoch.traits.get("divided_by")
-    if divisor:
+    if divisor and divisor != 1:
         reason += f" Added up after the division by {say(divisor)} it would be {say(total / divisor)}."
     if len(epoch.ranks) > 1:
         reason += " Each rank prints its own."

@@ -1,5 +1,6 @@
 """What the Trainer of Hugging Face would have logged of a training epoch, by version and model."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -85,7 +86,8 @@ def _add(ranks: Sequence[Sequence[Batch]], way: str) -> tuple[float, int]:
 
 
 def _say_filter(epoch: Explained) -> str:
-    broken = epoch.merged.seen - epoch.merged.count
+    values = (batch.v for of_rank in epoch.batches.values() for batch in of_rank)
+    broken = sum(not math.isfinite(value) for value in values)
     if not broken:
         return ""
     return (

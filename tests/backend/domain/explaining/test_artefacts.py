@@ -1,5 +1,6 @@
 """Artefacts: the closed forms are the differences between the views, and say so in words."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -130,6 +131,35 @@ def test_micro_batches_that_hold_unequal_tokens_are_told() -> None:
     found = artefacts(epoch)["unequal-micro-batches", "step_objective"]
     assert found.size == pytest.approx(5 / 2 - 25 / 7)
     assert "micro-batches of a step count alike, though they hold 1 to 6 tokens" in found.message
+
+
+@pytest.mark.parametrize("has_rows", [True, False])
+def test_calls_of_one_batch_add_up_in_the_objective(has_rows: bool) -> None:
+    records = batches([1.0, 3.0, 2.0, 4.0], [2] * 4)
+    for number, record in enumerate(records):
+        record["batch"] = number // 2
+    epoch = epoch_of(records)
+    found = artefacts(epoch if has_rows else replace(epoch, rows=None))
+    assert found["several-calls", "step_objective"].size == pytest.approx(5 - 2.5)
+    assert "called several times for a batch" in found["several-calls", "step_objective"].message
+
+
+def test_a_window_that_is_not_what_its_step_holds_is_told() -> None:
+    window: dict[str, Any] = {"reduction": "sum_over_window", "weight": [3, 5], "window_items": 4, "step": 0}
+    found = artefacts(epoch_of(batches([1.0, 2.0], [2, 2], **window), weight_unit="tokens"))
+    message = found["window-differs", "step_objective"].message
+    assert "what their losses were divided by is not the tokens that they hold" in message
+    assert "count alike" not in message
+
+
+def test_weights_of_items_are_not_told_as_items() -> None:
+    told = artefacts(epoch_of(batches([1.0, 2.0, 4.0], [4] * 3, weight=[1, 2, 1])))
+    assert "divided by weights of its own" in told["unequal-weights", "size_weighted"].message
+    assert told["weight-unit", "normalized_sum"].message.endswith("divided by a weight of 4.")
+
+
+def test_sizes_beyond_the_doubles_are_not_told() -> None:
+    assert not artefacts(epoch_of(batches([1e308, -1e308, 1e308], [4, 4, 1])))
 
 
 def test_an_objective_from_summaries_alone_is_told_as_a_whole() -> None:

@@ -130,6 +130,8 @@ def test_coverage_and_duplicates_are_told() -> None:
     case = next(case for case in CASES if case.name == "distributed_sampler_padding")
     found = caveats(explain(sent(case), traits=case.traits))
     assert found["duplicates"].startswith("8 items were seen of a data set of 7, so 1 counted twice; Distrib")
+    again = caveats(explain(dropped, traits={"dataset_items": 15}))
+    assert "a sampler that draws again" in again["duplicates"], "one rank has no DistributedSampler"
     twice = caveats(explain(dropped, traits={"dataset_items": 8}))
     assert "workers that each read all" in twice["duplicates"]
 
@@ -174,6 +176,13 @@ def test_notes_tell_accumulation_progress_and_noise() -> None:
     assert "Batch noise of the mean is ±" in notes[2]
     assert "lossboard.evaluate" in notes[3]
     assert not explain(BS3, series="val/loss").notes
+    undivided = explain(made, traits={"divided_by": 1.0})
+    assert any("Gradients are accumulated" in note for note in undivided.notes)
+    assert not any("by 1" in each.reason for each in undivided.printed)
+
+
+def test_noise_beyond_the_doubles_is_not_told() -> None:
+    assert not any("noise" in note for note in explain(batches([1e308, -1e308, 1e308], [4, 4, 1])).notes)
 
 
 def test_every_case_of_the_oracle_can_be_explained_with_and_without_its_rows() -> None:

@@ -64,6 +64,11 @@ def test_tensorflow_tells_the_keras_inside_it(frameworks: dict[str, str], is_bat
     assert [p.formula == "v" for p in found] == [is_batch_value]
 
 
+@pytest.mark.parametrize("frameworks", [{"keras": "nightly"}, {"keras": ""}, {"tensorflow": "main"}])
+def test_a_version_without_a_number_is_nobodys(frameworks: dict[str, str]) -> None:
+    assert not [p for p in printouts(BS3, frameworks=frameworks) if p.is_yours]
+
+
 def test_validation_of_keras_3_0_counts_batches_alike() -> None:
     found = printouts(BS3, series="val/loss", frameworks={"keras": "3.1.1"})
     assert [(p.what, p.value) for p in found if p.is_yours] == [("val_loss", pytest.approx(26 / 9))]
@@ -108,6 +113,13 @@ def test_trainer_logs_the_mean_of_steps_with_its_filter(
     steps = [batch // window for batch in range(len(losses))]
     found = printouts(batches(losses, [1] * len(losses), step=steps))
     assert find(found, "Trainer", "loss, logged", "any").value == pytest.approx(logged)
+
+
+def test_trainer_filters_what_is_not_finite_and_not_what_weighs_nothing() -> None:
+    found = printouts(batches([1.0, 2.0, math.nan], [1] * 3, weight=[1, 0, 0]))
+    assert "(1 batch)" in find(found, "Trainer", "loss, logged", "any").reason
+    plain = printouts(batches([1.0, 2.0], [1] * 2, weight=[1, 0]))
+    assert "filter" not in find(plain, "Trainer", "loss, logged", "any").reason
 
 
 def test_trainer_ends_with_the_mean_of_all_steps_of_the_run() -> None:
