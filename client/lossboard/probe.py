@@ -64,6 +64,7 @@ def probe(loss_func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], weight
                     raise Unclear("All parts of the batch weigh alike, but perhaps by chance.")
             finally:
                 trial.restore_buffers()
+                trial.forget()
     except Unclear as unclear:
         return Finding("not_probed", str(unclear), trial.evaluations)
     reason = verdict.reason
@@ -81,6 +82,8 @@ class _Trial:
         self._torch = torch
         self._loss_func = loss_func
         self._standins = Standins(None, is_double=False)
+        self._batch: Any = None
+        self._standin: Any = None
         self._values: dict[str, float] = {}
         self._buffers: dict[int, tuple[Any, Any]] = {}
 
@@ -135,6 +138,11 @@ class _Trial:
             return None
         return found
 
+    def forget(self) -> None:
+        """Keep nothing of the batch: a graph would live until the next garbage collection."""
+        self._standins.forget()
+        self._batch = self._standin = self._loss_func = None  # a class made here still knows this trial
+
     def restore_buffers(self) -> None:
         """Set back what modules that could not be copied keep count in."""
         for buffer, before in self._buffers.values():
@@ -163,6 +171,7 @@ class _Trial:
 
     def _try(self, device: str | None, is_double: bool, is_varied: bool) -> float:
         torch = self._torch
+        self._standins.forget()
         self._standins = Standins(device, is_double=is_double)
         self._standin = self._standins.of(self._loss_func)
         if isinstance(self._loss_func, torch.nn.Module) and self._standins.originals:

@@ -36,6 +36,7 @@ class Standins:
         self._is_double = is_double
         self._made: dict[int, Any] = {}
         self._kept: list[Any] = []  # alive, so that no id is given twice
+        self._names: list[dict[str, Any]] = []  # what copied functions look their names up in
         self._copies = 0
 
     def of(self, thing: Any) -> Any:
@@ -44,6 +45,12 @@ class Standins:
             self._kept.append(thing)
             self._made[id(thing)] = self._make(thing)
         return self._made[id(thing)]
+
+    def forget(self) -> None:
+        """Let go of everything: a copied function is in its own names, a ring that would keep a graph."""
+        for held in (self._made, self._kept, *self._names):
+            held.clear()
+        self._names.clear()
 
     def _make(self, thing: Any) -> Any:
         torch = self._torch
@@ -148,6 +155,7 @@ class Standins:
     def _of_function(self, function: FunctionType) -> FunctionType:
         self._copies += 1
         names = dict(function.__globals__)
+        self._names.append(names)
         cells = tuple(CellType() for _ in function.__closure__ or ())
         standin = FunctionType(function.__code__, names, function.__name__, None, cells or None)
         self._made[id(function)] = standin  # before its own names are looked up: it may be one of them

@@ -1,6 +1,9 @@
 """The probe: the right word for every kind of loss, or none and the reason."""
 
+import gc
+import weakref
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -180,3 +183,21 @@ def test_without_float64_a_coarser_type_is_judged_by_its_own_rounding():
     found = Counter(ask(loss, *classes(n, generator(n))).finding for n in range(7, 60))
     assert set(found) <= {"mean", "not_probed"}
     assert found["mean"] > 40
+
+
+def lean_on(offset: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda batch: (batch - offset).square().mean()
+
+
+def test_nothing_of_the_batch_is_kept() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        x = torch.linspace(0.1, 3.0, 24, requires_grad=True).view(12, 2)
+        offset = torch.ones(2, requires_grad=True) * 2
+        kept = weakref.ref(x), weakref.ref(offset)
+        assert probe(lean_on(offset), (x,), {}).finding == "mean"
+        del x, offset
+        assert [each() for each in kept] == [None, None]
+    finally:
+        gc.enable()

@@ -9,6 +9,7 @@ OMISSIONS: Final = {
     "monitoring": "Gradients were on, but the loss needed none: a look at it, and no training.",
     "recompute": "Activation checkpointing evaluated the loss again on the way back.",
     "skipped-step": "The gradient scaler skipped a step over gradients that were not finite.",
+    "weight-failed": "The weight= of the script failed; its losses are recorded by what is known without it.",
 }
 """What a client calls each, and what happened."""
 
