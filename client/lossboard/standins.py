@@ -48,9 +48,11 @@ class Standins:
 
     def forget(self) -> None:
         """Let go of everything: a copied function is in its own names, a ring that would keep a graph."""
-        for held in (self._made, self._kept, *self._names):
-            held.clear()
+        for names in self._names:
+            names.clear()
         self._names.clear()
+        self._made.clear()
+        self._kept.clear()
 
     def _make(self, thing: Any) -> Any:
         torch = self._torch
