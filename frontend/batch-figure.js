@@ -20,7 +20,7 @@ import { splitOf, titleLoss } from "./views.js";
  * @typedef {object} BatchQuestion
  * @prop {Cell[]} cells
  * @prop {Mode} mode
- * @prop {"batch"|"items"|"time"} axis
+ * @prop {"batch"|"step"|"items"|"time"} axis
  * @prop {number|null} smooth  half-life of the smooth curve in items, where one is drawn
  * @prop {boolean} sharesY
  * @prop {(run: string) => Look} look
@@ -48,8 +48,8 @@ export function figureBatches(question) {
   const { cells, axis, mode, ink, size, sharesY } = question;
   const curves = cells.flatMap((cell) => cell.curves);
   const time = pickTimeUnit(curves, question);
-  const titles = { batch: "Batches seen in training", items: "Items seen in training", time: `Time since the run’s first record (${time.name})` };
-  const hovers = { batch: " batches", items: " items", time: ` ${time.name}` };
+  const titles = { batch: "Batches seen in training", step: "Optimizer steps", items: "Items seen in training", time: `Time since the run’s first record (${time.name})` };
+  const hovers = { batch: " batches", step: " steps", items: " items", time: ` ${time.name}` };
   const layout = layOut({
     ink, size, cells, sharesY, xTitle: titles[axis], yTitle: titleLoss(labelMeanings(curves)), hoverTitle: hovers[axis],
     revision: `${axis} ${mode} ${axis === "time" ? time.name : ""} ${cells.length}`,
@@ -78,14 +78,16 @@ function drawCurve(curve, cell, place, question) {
   const values = curve.views[question.mode] ?? [];
   const points = keepPoints(curve, question);
   const isVal = splitOf(curve.series) !== "train";
-  const isStack = isVal && question.mode === "batch"; // a pass's batches stand on one x: dots, since a line would be a scrawl
+  // A pass's batches stand on one x, and so do those of a large step: dots, since a line would be a scrawl.
+  const isPass = isVal && question.mode === "batch";
+  const isStack = isPass || (question.mode === "batch" && question.axis === "step" && curve.x.some((x, i) => x !== null && x === curve.x[i + 1]));
   const isUnder = smoothOf(curve, question) !== null;
   const trace = {
     type: "scatter", xaxis: axes.x, yaxis: axes.y, name: nameCurve(curve),
-    x: points.map((i) => (i === BREAK ? null : place(curve.x[i] ?? 0))), y: points.map((i) => finite(values[i])), text: points.map((i) => describe(curve, i, question)),
+    x: points.map((i) => (i === BREAK || (curve.x[i] ?? null) === null ? null : place(curve.x[i] ?? 0))), y: points.map((i) => finite(values[i])), text: points.map((i) => describe(curve, i, question)),
     hovertemplate: "%{text}", mode: isStack ? "markers" : points.length <= MARKED_POINTS ? "lines+markers" : "lines",
-    line: isUnder ? { ...line, width: 1, color: fade(line.color, RAW_OPACITY) } : { ...line, width: 1.5 }, ...(isStack && { error_y: spanPasses(curve, points, line.color) }),
-    marker: isStack ? { size: 4, color: "rgba(0,0,0,0)", line: { color: line.color, width: 1 } } : { size: 4, color: line.color },
+    line: isUnder ? { ...line, width: 1, color: fade(line.color, RAW_OPACITY) } : { ...line, width: 1.5 }, ...(isPass && { error_y: spanPasses(curve, points, line.color) }),
+    marker: isPass ? { size: 4, color: "rgba(0,0,0,0)", line: { color: line.color, width: 1 } } : { size: 4, color: line.color },
   };
   const marks = (curve.events ?? []).map(({ x, epoch, batch, loss }) => ({ x: place(x), text: describeNonfinite(loss, epoch, batch) }));
   return [trace, ...markNonfinite(axes, nameCurve(curve), line.color, marks)];

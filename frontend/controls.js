@@ -4,7 +4,7 @@ import { listen, make, setAttribute, setText } from "./dom.js";
 import { unitOf } from "./format.js";
 import { watch } from "./store.js";
 import { toggleTheme } from "./theme.js";
-import { AXES, AXIS_LABELS, VIEWS, axisInForce, fittingLayout, labelView, layoutInForce, lossInForce, lossNames, offeredViews, selectedRuns } from "./views.js";
+import { AXES, AXIS_LABELS, VIEWS, axisInForce, fittingLayout, labelView, layoutInForce, lossInForce, lossNames, offeredAxes, offeredViews, selectedRuns } from "./views.js";
 
 /** @typedef {import("./types.js").State} State */
 /** @typedef {import("./store.js").Store} Store */
@@ -67,6 +67,7 @@ export function showBar(bar, store) {
   const x = createRadios(store, {
     name: "x", legend: "Horizontal axis", pick: axisInForce, choose: (value) => store.set({ x: value, batchZoom: null }),
     choices: () => AXES.map((value) => [value, AXIS_LABELS[value]]),
+    offered: offeredAxes,
   });
   const layout = createRadios(store, {
     name: "layout", legend: "Layout", pick: layoutInForce, choose: (value) => store.set({ layout: value === fittingLayout(store.get()) ? null : value }),

@@ -121,10 +121,14 @@ function drawEpochPanel(panel, chart, state, colours) {
 function drawBatchPanel(panel, chart, state, colours) {
   const isFresh = state.batchCurves?.x === batchAxis(state);
   const all = curvesOf(state, state.batchCurves).filter((curve) => isFresh && curve.views[state.mode]);
-  const curves = all.filter((curve) => splitOf(curve.series) !== EVALUATED); // its record is no batch but a whole pass
+  const known = all.filter((curve) => splitOf(curve.series) !== EVALUATED); // its record is no batch but a whole pass
+  const curves = known.filter((curve) => curve.x.some((x) => x !== null));
   const unit = unitOf(curves.map((curve) => curve.weight_unit));
   const smooth = state.mode === "batch" ? state.smooth : null;
-  setText(panel.say, state.mode === "running" ? `The epoch so far, per ${unit}.` : "");
+  const placed = new Set(curves.map((curve) => curve.run));
+  const absent = selectedRuns(state).filter(({ run }) => !placed.has(run) && known.some((curve) => curve.run === run));
+  const untold = absent.length > 0 ? `${absent.map((run) => run.name).join(", ")}: no ${batchAxis(state)}s were told.` : "";
+  setText(panel.say, untold || (state.mode === "running" ? `The epoch so far, per ${unit}.` : ""));
   setText(panel.share, shareBatches(curves));
   drawKey(panel.key, { runs: [], curves, colours, isEpochs: false, hasRanks: false });
   const what = state.mode === "batch" ? "Loss of every batch" : "Running mean of the epoch";

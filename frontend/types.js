@@ -1,7 +1,7 @@
 // The shapes that the service answers with, and the page's own state; types only, no code.
 
 /** @typedef {"raw_sum"|"normalized_sum"|"batch_mean"|"step_objective"|"per_item"} ViewName */
-/** @typedef {"epoch"|"batch"|"items"|"time"} XAxis */
+/** @typedef {"epoch"|"batch"|"step"|"items"|"time"} XAxis */
 /** @typedef {"overlay"|"side"} Layout */
 /** @typedef {"batch"|"running"} Mode */
 /** @typedef {"system"|"light"|"dark"} Theme */
@@ -148,6 +148,7 @@
  * @prop {string} label                     such as "per token, exact"
  * @prop {number|null} epoch
  * @prop {number} batches
+ * @prop {number} items
  * @prop {number} empty
  * @prop {number|null} steps
  * @prop {WireNumber} rank_spread

@@ -13,13 +13,13 @@
 export const VIEWS = ["raw_sum", "normalized_sum", "batch_mean", "step_objective", "per_item"];
 
 /** @type {XAxis[]} */
-export const AXES = ["epoch", "batch", "items", "time"];
+export const AXES = ["epoch", "batch", "step", "items", "time"];
 
 /** The split that `lossboard.evaluate` records in. */
 export const EVALUATED = "eval";
 
 /** @type {Record<XAxis, string>} */
-export const AXIS_LABELS = { epoch: "Epoch", batch: "Batch", items: "Items", time: "Time" };
+export const AXIS_LABELS = { epoch: "Epoch", batch: "Batch", step: "Step", items: "Items", time: "Time" };
 
 /**
  * The label of a view, with the unit that its runs are weighted by.
@@ -84,13 +84,31 @@ export function offeredViews(state) {
   return VIEWS.filter((view) => view !== "step_objective" || state.view === view || hasLargeSteps(state));
 }
 
+/**
+ * The axes worth offering: steps only where one takes several batches; else they are the batches.
+ * @param {State} state
+ * @returns {XAxis[]}
+ */
+export function offeredAxes(state) {
+  return AXES.filter((axis) => axis !== "step" || state.x === "step" || drawnCurves(state).some((curve) => accumulates(state, curve)));
+}
+
 /** @param {State} state */
 function hasLargeSteps(state) {
-  const curves = (state.epochCurves?.curves ?? []).filter((curve) => state.selected.includes(curve.run));
-  return curves.some((curve) => {
-    const newest = state.epochs[epochsKey(curve.run, curve.series)]?.epochs.at(-1);
-    return (curve.ranks ?? 1) > 1 || (newest?.accumulation ?? 1) > 1 || (curve.traits?.divided_by ?? 1) > 1;
-  });
+  return drawnCurves(state).some((curve) => (curve.ranks ?? 1) > 1 || (curve.traits?.divided_by ?? 1) > 1 || accumulates(state, curve));
+}
+
+/** @param {State} state */
+function drawnCurves(state) {
+  return (state.epochCurves?.curves ?? []).filter((curve) => state.selected.includes(curve.run));
+}
+
+/**
+ * @param {State} state
+ * @param {import("./types.js").Curve} curve
+ */
+function accumulates(state, { run, series }) {
+  return (state.epochs[epochsKey(run, series)]?.epochs.at(-1)?.accumulation ?? 1) > 1;
 }
 
 /**
@@ -139,7 +157,7 @@ export function axisInForce(state) {
 /**
  * The batch chart's axis. Epochs have no place on it: they are then drawn over batches.
  * @param {State} state
- * @returns {"batch"|"items"|"time"}
+ * @returns {"batch"|"step"|"items"|"time"}
  */
 export function batchAxis(state) {
   const axis = axisInForce(state);

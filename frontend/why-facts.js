@@ -56,8 +56,10 @@ function tellMeaning(answer, field) {
 }
 
 /** @param {Explanation} answer */
-function tellBatches({ batches, batches_seen: seen, batch_size: size, last_batch_size: last }) {
-  const sizes = size === null ? "" : `, each of ${formatCounted(size, "item")}${last === null || last === size ? "" : `, the last of ${formatCount(last)}`}`;
+function tellBatches({ batches, batches_seen: seen, batch_size: size, last_batch_size: last, items, ranks }) {
+  const isEven = (ranks?.length ?? 0) < 2 && items === (size ?? 0) * (batches - 1) + (last ?? 0);
+  const tail = last === null || last === size ? "" : `, the last of ${formatCount(last)}`;
+  const sizes = size === null ? "" : isEven ? `, each of ${formatCounted(size, "item")}${tail}` : `, each of up to ${formatCounted(size, "item")}`;
   const counted = batches === seen ? "" : `, ${formatCount(batches)} counted`;
   return { label: "Batches", text: formatCount(seen), more: `${sizes}${counted}`, fields: ["batches", "batch_size", "last_batch_size"] };
 }
@@ -70,7 +72,7 @@ function tellItems(answer) {
   const { text, sentence } = tellCoverage(answer, answer);
   const facts = [{ label: "Items", text, more: sentence.startsWith(text) ? sentence.slice(text.length) : sentence, fields: ["items"] }];
   const isWeighed = answer.reduction !== "unknown" && answer.weight !== undefined && answer.weight !== answer.items_seen;
-  if (isWeighed) facts.push({ label: "Weight", text: formatAmount(answer.weight ?? 0), more: `${unitOf([answer.weight_unit])}s that the loss was divided by`, fields: [] });
+  if (isWeighed) facts.push({ label: "Weight", text: formatAmount(answer.weight ?? 0), more: `${unitOf([answer.weight_unit])}${answer.weight === 1 ? "" : "s"} that the loss was divided by`, fields: [] });
   return facts;
 }
 

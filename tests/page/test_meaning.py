@@ -15,6 +15,7 @@ OpenPage = Callable[[str], Page]
 Row = Callable[..., dict[str, object]]
 Rows = Callable[..., list[dict[str, object]]]
 TITLE = "(id) => document.getElementById(id).layout?.yaxis?.title?.text"
+X_TITLE = TITLE.replace("yaxis", "xaxis")
 HOVERS = """(id) => (document.getElementById(id).data ?? [])
     .filter((trace) => trace.text && trace.meta === undefined).flatMap((trace) => Array.from(trace.text))"""
 TRACES = """([id, meta]) => (document.getElementById(id).data ?? [])
@@ -124,6 +125,32 @@ def test_batch_coupled_losses_stand_side_by_side_until_overlay_is_chosen(
     notice.get_by_role("button", name="Show side by side").click()
     expect(page.get_by_role("radio", name="Side by side")).to_be_checked()
     assert "layout" not in page.url
+
+
+def test_losses_per_item_and_per_token_stand_side_by_side(filled: Any, open_page: OpenPage) -> None:
+    tokens = {"train/loss": {"reduction": "mean", "weight_unit": "tokens", "weight_source": "exact"}}
+    filled.make_seed("texts", 2, series=tokens)
+    filled.make_seed("images", 2)
+    page = open_page("/?run=texts&run=images")
+    expect(page.locator("#notices")).to_contain_text("means over different things")
+    page.wait_for_function(f"(id) => ({CELLS})(id) === 2", arg="epochs-chart")
+    page.get_by_role("button", name="Overlay them anyway").click()
+    page.wait_for_function(f"(id) => ({CELLS})(id) === 1", arg="epochs-chart")
+
+
+def test_axis_of_steps_is_offered_where_gradients_accumulate(
+    filled: Any, open_page: OpenPage, typed_row: Row
+) -> None:
+    filled.make("windows", [typed_row(0, i, 3.0 - i / 8, 2, step=i // 4) for i in range(8)])
+    filled.make_seed("plain", 2)
+    page = open_page("/?run=plain")
+    expect(number(page, "plain", "per_item")).to_be_visible()
+    expect(page.get_by_role("radio", name="Step", exact=True)).to_be_hidden()
+    page.get_by_role("checkbox", name="run windows").check()
+    page.get_by_role("radio", name="Step", exact=True).check()
+    page.wait_for_function(f"(id) => ({X_TITLE})(id) === 'Optimizer steps'", arg="batches-chart")
+    expect(page.locator("#batches")).to_contain_text("run plain: no steps were told.")
+    assert page.url.endswith("x=step")
 
 
 def test_items_stand_beside_those_that_an_epoch_should_hold(filled: Any, open_page: OpenPage) -> None:

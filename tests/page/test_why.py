@@ -125,6 +125,17 @@ def test_what_is_no_loss_is_told_in_the_panel_and_what_was_lost_as_a_notice(
     )
 
 
+def test_table_keeps_its_columns_beside_the_answer(
+    filled: Any, open_page: OpenPage, make_seed_rows: Rows
+) -> None:
+    filled.make("parted", [*make_seed_rows(3, rank=0), *make_seed_rows(2, rank=1)])
+    page = open_page("/?run=parted&why=parted,train/loss,last,batches")
+    facts = page.locator("#why")
+    expect(facts).to_contain_text("7, each of up to 3 items")
+    table = page.locator("#values .scroller")
+    assert table.evaluate("(element) => element.scrollWidth - element.clientWidth") == 0
+
+
 def test_point_of_the_epoch_chart_answers_a_click(seed: str, open_page: OpenPage) -> None:
     page = open_page(seed)
     page.locator("#epochs-chart .scatterlayer .point").first.wait_for()
