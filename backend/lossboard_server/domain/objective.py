@@ -114,6 +114,11 @@ def count_steps(summary: Summary) -> int | None:
     return summary.last_step - summary.first_step + 1
 
 
+def has_large_steps(rank: Summary) -> bool:
+    """Tell whether some step of a rank was made of several micro-batches."""
+    return (count_steps(rank) or rank.seen) < rank.seen
+
+
 def _shape(rank: Summary) -> tuple[int | None, ...]:
     return rank.seen, rank.count, rank.last_batch, rank.first_step, rank.last_step
 

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from lossboard_server.domain.blocks import Place
 from lossboard_server.domain.meaning import Reduction
+from lossboard_server.domain.objective import has_large_steps
 from lossboard_server.domain.summary import Row, Summary, merge, reduction_of, summarise
 from lossboard_server.domain.views import (
     EpochViews,
@@ -162,8 +163,12 @@ def view_summaries(epoch: Epoch) -> EpochViews:
 
 
 def view_rows(epoch: Epoch, rows: list[Row]) -> EpochViews:
-    """Compute an epoch's views with its rows at hand; validation makes no steps."""
-    if not _lacks_rows(epoch):
+    """Compute an epoch's views with its rows at hand; validation makes no steps.
+
+    Summaries take windows of equal size for granted; the rows tell.
+    """
+    has_windows = epoch.is_training and any(has_large_steps(rank) for rank in epoch.ranks.values())
+    if not has_windows and not _lacks_rows(epoch):
         return view_summaries(epoch)
     views = views_of_rows(rank_summaries(epoch), epoch.reduction, rows, epoch.is_declared)
     return views if epoch.is_training else replace(views, step_objective=None)

@@ -57,6 +57,19 @@ def test_every_view_has_the_value_that_epochs_tells(service: TestClient) -> None
         assert told[key] == epoch[key], key
 
 
+def test_windows_of_unequal_size_are_read_from_their_records(service: TestClient) -> None:
+    steps = [0, 0, 0, 1]  # two steps of four batches: their sums alone would read as two windows of two
+    records = [
+        {"epoch": 0, "batch": batch, "loss": loss, "batch_size": 2, "step": step}
+        for batch, (loss, step) in enumerate(zip([1.0, 2.0, 3.0, 6.0], steps, strict=True))
+    ]
+    send(service, records)
+    (view,) = [view for view in explain(service)["views"] if view["view"] == "step_objective"]
+    assert view["value"] == pytest.approx(4.0)
+    assert view["worked"] == "(2 + 6) ÷ 2 = 4"
+    assert service.get("/api/v1/runs/r/epochs").json()["epochs"][0]["step_objective"] == pytest.approx(4.0)
+
+
 def test_short_last_batch_is_told_with_its_size(service: TestClient) -> None:
     send(service, rows())
     artefacts = {(each["code"], each["view"]): each for each in explain(service)["artefacts"]}
