@@ -39,6 +39,8 @@ class Process:
             stderr=subprocess.STDOUT,
             text=True,
             env=clean_environment(folder, **environment),
+            # A suite that was started by nohup would hand on its ignored SIGHUP.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read)
