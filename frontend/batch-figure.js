@@ -1,5 +1,6 @@
 // The batch chart's figure: every batch's loss with the band that thinning hid and a smooth curve over it, or the running mean of the epoch.
 
+import { drawHidden, drawStarts, findGaps, isApart } from "./attempts.js";
 import { drawBand, fade } from "./band.js";
 import { describeNonfinite, finite, layOut, markNonfinite, nameAxes, nameCurve, styleLine } from "./figure-parts.js";
 import { formatCounted, formatExact } from "./format.js";
@@ -56,10 +57,13 @@ export function figureBatches(question) {
   });
   const data = cells.flatMap((cell, i) => {
     const place = (/** @type {Curve} */ curve) => placeX(curve, question, time);
+    const pen = (/** @type {Curve} */ curve) => ({ cell: i, look: question.look, ink, place: place(curve) });
     return [
+      ...cell.hidden.flatMap((curve) => drawHidden(curve, mode, curve.x, pen(curve))),
       ...(mode === "batch" ? cell.curves.flatMap((curve) => drawThinned(curve, i, place(curve), question)) : []),
-      ...cell.curves.flatMap((curve) => drawCurve(curve, i, place(curve), question)),
+      ...cell.curves.flatMap((curve) => drawCurve(curve, i, place(curve), question, findGaps(cell.curves, curve))),
       ...cell.curves.flatMap((curve) => drawSmooth(curve, i, place(curve), question)),
+      ...cell.curves.flatMap((curve) => drawStarts(curve, pen(curve))),
     ];
   });
   return { data, layout };
@@ -70,13 +74,17 @@ export function figureBatches(question) {
  * @param {number} cell
  * @param {(x: number) => number} place
  * @param {BatchQuestion} question
+ * @param {import("./types.js").AttemptMark[]} gaps
  * @returns {object[]}
  */
-function drawCurve(curve, cell, place, question) {
+function drawCurve(curve, cell, place, question, gaps) {
   const axes = nameAxes(cell);
   const line = styleLine(curve, question.look(curve.run), question.ink);
   const values = curve.views[question.mode] ?? [];
-  const points = keepPoints(curve, question);
+  const points = keepPoints(curve, question).flatMap((i) => {
+    const at = (/** @type {number} */ j) => ({ epoch: curve.epoch[j], batch: curve.batch[j] });
+    return gaps.length > 0 && i > 0 && isApart(gaps, at(i - 1), at(i)) ? [BREAK, i] : [i];
+  });
   const isVal = splitOf(curve.series) !== "train";
   // A pass's batches stand on one x, and so do those of a large step: dots, since a line would be a scrawl.
   const isPass = isVal && question.mode === "batch";

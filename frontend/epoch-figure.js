@@ -1,5 +1,6 @@
 // The epoch chart's figure: one point an epoch in the chosen view, open where the epoch still runs.
 
+import { drawHidden, drawStarts, findGaps, isApart } from "./attempts.js";
 import { drawBand } from "./band.js";
 import { finite, layOut, markNonfinite, nameAxes, nameCurve, styleLine } from "./figure-parts.js";
 import { formatCounted, formatExact, formatLoss } from "./format.js";
@@ -13,7 +14,10 @@ import { EVALUATED, splitOf, titleView } from "./views.js";
 /** @typedef {import("./figure-parts.js").Size} Size */
 /** @typedef {import("./colours.js").Look} Look */
 /** @typedef {{run: string, series: string, epoch: number}} PickedEpoch  what a drawn point stands for */
-/** @typedef {{x: number|null, y: number|null, text: string, isDone: boolean, epoch: number|null}} Point */
+/** @typedef {import("./types.js").AttemptMark} AttemptMark */
+/** @typedef {import("./types.js").HiddenCurve} HiddenCurve */
+/** @typedef {{x: number|null, y: number|null, text: string, isDone: boolean, epoch: number|null, at: Place}} Point  at: whether it can be asked about or not */
+/** @typedef {{epoch: number|null, batch: number}} Place */
 
 /**
  * @typedef {object} EpochQuestion
@@ -43,7 +47,9 @@ export function figureEpochs(question) {
   if (!byItems) layout["xaxis"].unifiedhovertitle = { text: "epoch %{x:.4~g}" };
   const data = cells.flatMap((cell, i) => [
     ...cell.curves.flatMap((curve) => drawRanks(curve, i, question)),
-    ...cell.curves.flatMap((curve) => drawCurve(curve, i, question)),
+    ...cell.hidden.flatMap((curve) => drawBeside(curve, cell, i, question)),
+    ...cell.curves.flatMap((curve) => drawCurve(curve, i, question, findGaps(cell.curves, curve))),
+    ...cell.curves.flatMap((curve) => drawStarts(curve, penOf(i, question), byItems ? (mark) => findItems(curve, mark) : undefined)),
   ]);
   setShortAxis(layout, curves, byItems);
   return { data, layout };
@@ -53,9 +59,10 @@ export function figureEpochs(question) {
  * @param {Curve} curve
  * @param {number} cell
  * @param {EpochQuestion} question
+ * @param {AttemptMark[]} gaps
  * @returns {object[]}
  */
-function drawCurve(curve, cell, question) {
+function drawCurve(curve, cell, question, gaps) {
   const axes = nameAxes(cell);
   const line = styleLine(curve, question.look(curve.run), question.ink);
   const points = readPoints(curve, question);
@@ -66,17 +73,69 @@ function drawCurve(curve, cell, question) {
   const marker = isEvaluated ? { size: 8, symbol: "diamond", color: line.color } : { size: 5, color: line.color };
   const traces = [];
   if (done.length > 0) {
-    traces.push({ ...base, ...columns(done), ...picks(curve, done), mode: done.length <= MARKED_POINTS ? "lines+markers" : "lines", line, marker });
+    const apart = breakLine(done, gaps);
+    traces.push({ ...base, ...columns(apart), ...picks(curve, apart), mode: done.length <= MARKED_POINTS ? "lines+markers" : "lines", line, marker });
   }
   if (open.length > 0) {
     const last = done.at(-1);
-    if (last && !SUMS.includes(question.view)) {
+    if (last && !SUMS.includes(question.view) && !isApart(gaps, last.at, (open[0] ?? last).at)) {
       traces.push({ ...base, ...columns([last, ...open]), mode: "lines", hoverinfo: "skip", hovertemplate: null, line: { ...line, width: 1, dash: "dot" } });
     }
     const ring = { size: 8, color: question.ink.ground, line: { color: line.color, width: 2 } };
     traces.push({ ...base, ...columns(open), ...picks(curve, open), mode: "markers", marker: ring });
   }
   return [...traces, ...markNonfinite(axes, nameCurve(curve), line.color, readMarks(curve, points))];
+}
+
+/**
+ * Put a gap into a line where records are missing.
+ * @param {Point[]} points
+ * @param {AttemptMark[]} gaps
+ * @returns {Point[]}
+ */
+function breakLine(points, gaps) {
+  return points.flatMap((point, i) => {
+    const before = points[i - 1];
+    const gap = { x: null, y: null, text: "", isDone: true, epoch: null, at: point.at };
+    return before && isApart(gaps, before.at, point.at) ? [gap, point] : [point];
+  });
+}
+
+/**
+ * A hidden stretch, from the visible epoch before it on.
+ * @param {HiddenCurve} curve
+ * @param {Cell} cell
+ * @param {number} i
+ * @param {EpochQuestion} question
+ */
+function drawBeside(curve, cell, i, question) {
+  const xs = placePoints(curve, question).map((x) => x ?? 0);
+  const visible = cell.curves.find(({ run, series }) => run === curve.run && series === curve.series);
+  const points = visible ? readPoints(visible, question) : [];
+  const before = points.findLast(({ x, at }) => x !== null && x < (xs[0] ?? 0) && at.epoch !== null && at.epoch + 1 >= (curve.from_epoch ?? 0));
+  const branch = before && before.x !== null && before.y !== null ? { x: before.x, y: before.y } : null;
+  return drawHidden(curve, question.view, xs, penOf(i, question), branch);
+}
+
+/**
+ * @param {number} cell
+ * @param {EpochQuestion} question
+ * @returns {import("./attempts.js").Pen}
+ */
+function penOf(cell, { look, ink }) {
+  return { cell, look, ink, place: (x) => x };
+}
+
+/**
+ * The items before an attempt's beginning: those at the end of the epoch before, and its share of the epoch that it cuts.
+ * @param {Curve} curve
+ * @param {AttemptMark} mark
+ */
+function findItems({ x: xs, items }, { x }) {
+  const at = xs.findIndex((other) => x !== null && other >= x);
+  const [start, end] = [items?.[at - 1] ?? 0, items?.[at] ?? null];
+  if (x === null || at < 0 || end === null) return null;
+  return start + (end - start) * Math.max(0, Math.min(1, x - (xs[at] ?? 0) + 1));
 }
 
 /**
@@ -116,7 +175,7 @@ function readPoints(curve, question) {
     const text = `${formatExact(values[i])} ${tellView(view, curve)}${ranks} · epoch ${curve.epoch[i] ?? "–"}, ${counted}${isDone ? "" : " so far"}`;
     const epoch = curve.epoch[i] ?? null;
     const isLastPass = curve.epoch[i + 1] !== curve.epoch[i]; // an earlier pass has numbers of its own, which nobody can ask for
-    return { x, y: finite(values[i]), text, isDone, epoch: isLastPass ? epoch : null };
+    return { x, y: finite(values[i]), text, isDone, epoch: isLastPass ? epoch : null, at: { epoch, batch: curve.batch[i] ?? 0 } };
   });
 }
 

@@ -4,6 +4,7 @@ import { ApiError, getJson } from "./api.js";
 import { listen } from "./dom.js";
 import { createLimiter } from "./limiter.js";
 import { questionBatches, questionEpochs, staleEpochs } from "./questions.js";
+import { since } from "./run-state.js";
 import { shareStream } from "./shared-stream.js";
 import { watch } from "./store.js";
 
@@ -17,7 +18,8 @@ import { watch } from "./store.js";
 const CURVES_INTERVAL_MS = 500; // two kinds of curves: four questions a second at most
 const LIST_INTERVAL_MS = 1500;
 const EPOCHS_INTERVAL_MS = 1000;
-const POLL_INTERVAL_MS = 10_000; // a run's state can change by silence, which is no event
+const POLL_INTERVAL_MS = 60_000; // in case an event went astray
+const FIRST_CHANGE_MS = 1_000; // a state that changes by silence, which is no event, is asked for then, at the earliest
 const LISTED_RUNS = "100";
 
 /**
@@ -101,6 +103,22 @@ export function startFeed(store) {
     if (document.hidden) return;
     list.ask();
     details.ask();
+    if (store.get().search) search.ask();
+  }
+
+  /** @type {number|undefined} */
+  let changeTimer;
+
+  /** Ask again when the first state changes by time alone. */
+  function planChange() {
+    window.clearTimeout(changeTimer);
+    const { runs, selected, known } = store.get();
+    const asked = new Set([...(runs ?? []).map(({ run }) => run), ...selected]);
+    const rests = [...asked].flatMap((id) => {
+      const run = known[id];
+      return run && run.state_holds_s !== null ? [run.state_holds_s - since(run, 0)] : [];
+    });
+    if (rests.length > 0) changeTimer = window.setTimeout(poll, Math.max(FIRST_CHANGE_MS, Math.min(...rests) * 1000 + 50));
   }
 
   list.ask();
@@ -112,10 +130,13 @@ export function startFeed(store) {
     watch(store, (state) => [state.epochCurves, state.why], epochs.ask),
     watch(store, (state) => [state.selected], details.ask),
     watch(store, (state) => [state.search, state.total], search.ask),
+    watch(store, (state) => [state.runs, state.known], planChange),
     listen(window, "online", poll),
+    listen(document, "visibilitychange", poll),
   ];
   return () => {
     window.clearInterval(timer);
+    window.clearTimeout(changeTimer);
     for (const end of ends) end();
     for (const limiter of limiters) limiter.dispose();
   };

@@ -8,7 +8,8 @@ import { splitOf } from "./views.js";
 /** @typedef {import("./types.js").WireNumber} WireNumber */
 /** @typedef {import("./colours.js").Look} Look */
 /** @typedef {{ink: string, soft: string, rule: string, ground: string, hues: string[], font: string}} Ink */
-/** @typedef {{title: string, colour: string, curves: Curve[]}} Cell  one coordinate system; title empty in an overlay */
+/** @typedef {import("./types.js").HiddenCurve} HiddenCurve */
+/** @typedef {{title: string, colour: string, curves: Curve[], hidden: HiddenCurve[]}} Cell  one coordinate system; title empty in an overlay */
 /** @typedef {{width: number, height: number}} Size */
 /** @typedef {{x: string, y: string, marks: string}} AxisNames  as traces name them */
 

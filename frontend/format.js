@@ -88,6 +88,16 @@ export function formatAge(seconds) {
 }
 
 /**
+ * A span of time that may be a fraction of a second.
+ * @param {number} seconds
+ * @returns {string}
+ */
+export function formatInterval(seconds) {
+  if (seconds >= 10) return formatAge(seconds);
+  return seconds < 0.001 ? "under 1 ms" : seconds < 0.1 ? `${Math.round(seconds * 1000)} ms` : `${Number(seconds.toPrecision(2))} s`;
+}
+
+/**
  * The unit that a per-item value is for: one for all curves, else "unit".
  * @param {string[]} weightUnits
  * @returns {string}

@@ -1,5 +1,6 @@
 // The key over a chart: which colour is which run, and what solid, dashed, ring and cross mean.
 
+import { HIDDEN_DASH } from "./attempts.js";
 import { TRAIN_DASHES, VAL_DASHES } from "./colours.js";
 import { make, makeSvg } from "./dom.js";
 import { EVALUATED, splitOf } from "./views.js";
@@ -12,6 +13,7 @@ import { EVALUATED, splitOf } from "./views.js";
  * @typedef {object} KeyQuestion
  * @prop {Run[]} runs      none where the chart itself names them
  * @prop {Curve[]} curves
+ * @prop {Curve[]} hidden
  * @prop {Colours} colours
  * @prop {boolean} isEpochs whether it is the chart that draws unfinished epochs as rings and evaluations as diamonds
  * @prop {boolean} hasRanks whether it draws the spread of ranks
@@ -22,12 +24,13 @@ import { EVALUATED, splitOf } from "./views.js";
  * @param {HTMLElement} root
  * @param {KeyQuestion} question
  */
-export function drawKey(root, { runs, curves, colours, isEpochs, hasRanks }) {
+export function drawKey(root, { runs, curves, hidden, colours, isEpochs, hasRanks }) {
   const splits = [...new Set(curves.map((curve) => splitOf(curve.series)))].sort((a, b) => rankSplit(a) - rankSplit(b) || a.localeCompare(b));
   const isOpen = isEpochs && curves.some((curve) => curve.complete?.includes(false));
   const isBroken = curves.some((curve) => curve.nonfinite.some((count) => count > 0));
   const isSpread = hasRanks && curves.some((curve) => curve.rank_low?.some((low) => low !== null));
-  const is = JSON.stringify([runs.map((run) => [run.run, run.name]), splits, isOpen, isBroken, isSpread]);
+  const isResumed = curves.some((curve) => (curve.attempts?.length ?? 0) > 0);
+  const is = JSON.stringify([runs.map((run) => [run.run, run.name]), splits, isOpen, isBroken, isSpread, hidden.length > 0, isResumed]);
   if (root.dataset["is"] === is) return;
   root.dataset["is"] = is;
   const drawn = runs.map((run) => {
@@ -40,6 +43,8 @@ export function drawKey(root, { runs, curves, colours, isEpochs, hasRanks }) {
   if (isSpread) marks.push(item("", band(), "ranks, least to greatest"));
   if (isOpen) marks.push(item("", ring(), "epoch not complete"));
   if (isBroken) marks.push(item("", cross(), "not finite"));
+  if (isResumed) marks.push(item("", start(), "attempt begins"));
+  if (hidden.length > 0) marks.push(item("", line(HIDDEN_DASH, "currentColor"), "hidden"));
   root.replaceChildren(...drawn, ...marks);
 }
 
@@ -89,6 +94,10 @@ function band() {
 
 function ring() {
   return picture(makeSvg("circle", { cx: 10, cy: 5, r: 3.5, fill: "none", stroke: "currentColor", "stroke-width": 1.5 }));
+}
+
+function start() {
+  return picture(makeSvg("path", { d: "M8 1l7 4-7 4z", fill: "currentColor", stroke: "none" }));
 }
 
 function cross() {

@@ -8,6 +8,7 @@ import { startFeed } from "./feed.js";
 import { showNotices } from "./notices-view.js";
 import { showPanels } from "./panels.js";
 import { showRuns } from "./run-list.js";
+import { showStatus } from "./status-line.js";
 import { createStore, watch } from "./store.js";
 import { showTeaching } from "./teach.js";
 import { followTheme, readTheme } from "./theme.js";
@@ -32,6 +33,7 @@ const ends = [
   followTheme(store),
   showBar(byId("bar"), store),
   showRuns(byId("runs"), store, colours),
+  showStatus(byId("status"), store),
   showNotices(byId("notices"), store),
   showTeaching(byId("teach"), store),
   showPanels(byId("charts"), store, colours),

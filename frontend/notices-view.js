@@ -2,6 +2,7 @@
 
 import { formatAge, formatCounted, unitOf } from "./format.js";
 import { createNotices } from "./notice.js";
+import { LOST_GRACE_MS } from "./run-state.js";
 import { AXIS_LABELS, currentWarnings, labelView, layoutInForce, selectedRuns } from "./views.js";
 
 /** @typedef {import("./types.js").State} State */
@@ -9,7 +10,6 @@ import { AXIS_LABELS, currentWarnings, labelView, layoutInForce, selectedRuns } 
 /** @typedef {import("./store.js").Store} Store */
 /** @typedef {import("./notice.js").Notice} Notice */
 
-const LOST_GRACE_MS = 1500; // a reconnect quicker than this is nobody's business
 const TICK_MS = 1000;
 
 /**

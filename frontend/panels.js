@@ -1,5 +1,6 @@
 // The two chart panels: heading, key, share of what is shown, chart; each drawn anew when what it reads changes.
 
+import { createHiddenToggle } from "./attempts.js";
 import { figureBatches } from "./batch-figure.js";
 import { createChart } from "./chart.js";
 import { createRadios } from "./controls.js";
@@ -15,6 +16,7 @@ import { EVALUATED, axisInForce, batchAxis, currentWarnings, epochsKey, explainV
 
 /** @typedef {import("./types.js").State} State */
 /** @typedef {import("./types.js").Curve} Curve */
+/** @typedef {import("./types.js").HiddenCurve} HiddenCurve */
 /** @typedef {import("./types.js").CurvesAnswer} CurvesAnswer */
 /** @typedef {import("./store.js").Store} Store */
 /** @typedef {import("./colours.js").Colours} Colours */
@@ -56,6 +58,8 @@ export function showPanels(root, store, colours) {
   });
   const smoothing = createSmoothing(store);
   batches.heading.after(mode.root, smoothing.root);
+  const hidden = createHiddenToggle(store);
+  epochs.say.after(hidden.root);
   const epochChart = createChart(epochs.chart, (zoom) => (epochs.reset.hidden = zoom === null), (picked) => askWhy(store, picked));
   const batchChart = createChart(batches.chart, (zoom) => {
     batches.reset.hidden = zoom === null;
@@ -66,7 +70,7 @@ export function showPanels(root, store, colours) {
 
   const drawEpochs = () => drawEpochPanel(epochs, epochChart, store.get(), colours);
   const drawBatches = () => drawBatchPanel(batches, batchChart, store.get(), colours);
-  const shared = (/** @type {State} */ state) => [layoutInForce(state), state.isDark, state.selected, axisInForce(state)];
+  const shared = (/** @type {State} */ state) => [layoutInForce(state), state.isDark, state.selected, state.hidden, axisInForce(state)];
   const sizes = new ResizeObserver(() => {
     drawEpochs();
     drawBatches();
@@ -76,7 +80,7 @@ export function showPanels(root, store, colours) {
     watch(store, (state) => [state.epochCurves, state.view, ...shared(state)], drawEpochs),
     watch(store, (state) => [state.batchCurves, state.mode, state.smooth, ...shared(state)], drawBatches),
     watch(store, (state) => [batchAxis(state), state.selected], () => store.get().batchZoom && batchChart.resetZoom()),
-    mode.dispose, smoothing.dispose, epochChart.dispose, batchChart.dispose, () => sizes.disconnect(),
+    mode.dispose, smoothing.dispose, hidden.dispose, epochChart.dispose, batchChart.dispose, () => sizes.disconnect(),
   ];
   return () => ends.forEach((end) => end());
 }
@@ -103,10 +107,10 @@ function drawEpochPanel(panel, chart, state, colours) {
   const unit = unitOf(all.map((curve) => curve.weight_unit));
   setText(panel.say, all.length > 0 && curves.length === 0 ? "" : explainView(state.view, unit));
   setText(panel.share, shareEpochs(curves));
-  drawKey(panel.key, { runs: layoutInForce(state) === "side" ? [] : selectedRuns(state), curves, colours, isEpochs: true, hasRanks: state.view === "per_item" });
+  drawKey(panel.key, { runs: layoutInForce(state) === "side" ? [] : selectedRuns(state), curves, hidden: hiddenOf(state, state.epochCurves), colours, isEpochs: true, hasRanks: state.view === "per_item" });
   tellEmpty(panel, all.length > 0 && curves.length === 0 ? whyEmpty(all) : "");
   panel.chart.setAttribute("aria-label", `${labelView(state.view, unit)}, ${labelMeanings(curves)}, by epoch of ${formatCounted(selectedRuns(state).length, "run")}; the values are in the table below`);
-  const cells = cutCells(panel, state, curves, colours);
+  const cells = cutCells(panel, state, curves, hiddenOf(state, state.epochCurves), colours);
   chart.draw(figureEpochs({
     cells, view: state.view, byItems: axisInForce(state) === "items", sharesY: isComparable(state), look: colours.look, ink: readInk(panel.root), size: sizeOf(panel.chart),
   }));
@@ -130,11 +134,11 @@ function drawBatchPanel(panel, chart, state, colours) {
   const untold = absent.length > 0 ? `${absent.map((run) => run.name).join(", ")}: no ${batchAxis(state)}s were told.` : "";
   setText(panel.say, untold || (state.mode === "running" ? `The epoch so far, per ${unit}.` : ""));
   setText(panel.share, shareBatches(curves));
-  drawKey(panel.key, { runs: [], curves, colours, isEpochs: false, hasRanks: false });
+  drawKey(panel.key, { runs: [], curves, hidden: hiddenOf(state, state.batchCurves), colours, isEpochs: false, hasRanks: false });
   const what = state.mode === "batch" ? "Loss of every batch" : "Running mean of the epoch";
   const smoothed = smooth === null ? "" : `, smoothed with a ${tellHalfLife(smooth)}`;
   panel.chart.setAttribute("aria-label", `${what}, ${labelMeanings(curves)}${smoothed}, of ${formatCounted(selectedRuns(state).length, "run")}`);
-  const cells = cutCells(panel, state, curves, colours);
+  const cells = cutCells(panel, state, curves, isFresh ? hiddenOf(state, state.batchCurves) : [], colours);
   const start = (/** @type {string} */ run) => Math.min(...curves.filter((curve) => curve.run === run).map((curve) => curve.x[0] ?? Infinity));
   chart.draw(figureBatches({
     cells, mode: state.mode, axis: batchAxis(state), smooth, sharesY: isComparable(state), look: colours.look, start, ink: readInk(panel.root), size: sizeOf(panel.chart),
@@ -151,24 +155,36 @@ function curvesOf(state, answer) {
 }
 
 /**
+ * What later attempts hide, where it is asked for.
+ * @param {State} state
+ * @param {CurvesAnswer|null} answer
+ * @returns {HiddenCurve[]}
+ */
+function hiddenOf(state, answer) {
+  return state.hidden ? (answer?.hidden ?? []).filter((curve) => state.selected.includes(curve.run)) : [];
+}
+
+/**
  * One cell for all curves, or one for each run; makes the panel tall enough for them.
  * @param {ReturnType<typeof makePanel>} panel
  * @param {State} state
  * @param {Curve[]} curves
+ * @param {HiddenCurve[]} hidden
  * @param {Colours} colours
  * @returns {Cell[]}
  */
-function cutCells(panel, state, curves, colours) {
+function cutCells(panel, state, curves, hidden, colours) {
   const runs = selectedRuns(state);
   if (layoutInForce(state) === "overlay" || runs.length < 2) {
     panel.root.style.removeProperty("--least");
-    return [{ title: "", colour: "", curves }];
+    return [{ title: "", colour: "", curves, hidden }];
   }
   const { rows } = layCells(runs.length, panel.chart.clientWidth);
   panel.root.style.setProperty("--least", `${rows * ROW_HEIGHT}px`);
   const ink = readInk(panel.root);
   return runs.map((run) => ({
     title: run.name, colour: ink.hues[colours.look(run.run).hue - 1] ?? ink.ink, curves: curves.filter((curve) => curve.run === run.run),
+    hidden: hidden.filter((curve) => curve.run === run.run),
   }));
 }
 

@@ -119,5 +119,6 @@ function baseQuery(state) {
   const query = new URLSearchParams();
   for (const run of runs) query.append("run", run.run);
   for (const name of [...series].sort()) query.append("series", name);
+  if (state.hidden) query.set("hidden", "show");
   return query;
 }

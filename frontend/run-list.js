@@ -37,7 +37,7 @@ export function showRuns(root, store, colours) {
     for (const [id, row] of rows) if (!runs.some((run) => run.run === id)) rows.delete(id), row.root.remove();
     runs.forEach((run, i) => {
       const row = rows.get(run.run) ?? addRow(run);
-      row.draw(run, state.selected.includes(run.run), state.details[run.run]);
+      row.draw(run, state.selected.includes(run.run), state.details[run.run], state.connection);
       if (list.children[i] !== row.root) list.insertBefore(row.root, list.children[i] ?? null);
     });
     const held = Math.max(state.total, runs.length);
@@ -55,12 +55,13 @@ export function showRuns(root, store, colours) {
   }
 
   function tick() {
-    for (const run of listed(store.get())) rows.get(run.run)?.tick(run);
+    const state = store.get();
+    for (const run of listed(state)) rows.get(run.run)?.tick(run, state.connection);
   }
 
   const timer = window.setInterval(tick, TICK_MS);
   const ends = [
-    watch(store, (state) => [state.runs, state.found, state.known, state.details, state.selected, state.search, state.total], draw),
+    watch(store, (state) => [state.runs, state.found, state.known, state.details, state.selected, state.search, state.total, state.connection], draw),
     listen(search, "input", () => store.set({ search: search.value.trim() })),
     listen(list, "keydown", (event) => moveFocus(event, list)),
     listen(search, "keydown", (event) => event.key === "ArrowDown" && focusRow(list, 0, event)),

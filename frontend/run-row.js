@@ -3,10 +3,12 @@
 import { make, makeSvg, setAttribute, setText } from "./dom.js";
 import { formatAge, formatCount, formatLoss } from "./format.js";
 import { explainMeaning, isDoubtful, labelMeaning } from "./meaning.js";
+import { drawMark, makeMark, since, tellState } from "./run-state.js";
 
 /** @typedef {import("./types.js").Run} Run */
 /** @typedef {import("./types.js").RunDetail} RunDetail */
 /** @typedef {import("./types.js").Meaning} Meaning */
+/** @typedef {import("./types.js").Connection} Connection */
 /** @typedef {import("./types.js").WireNumber} WireNumber */
 /** @typedef {import("./colours.js").Look} Look */
 
@@ -14,8 +16,8 @@ import { explainMeaning, isDoubtful, labelMeaning } from "./meaning.js";
  * @typedef {object} Row
  * @prop {HTMLElement} root
  * @prop {HTMLInputElement} box
- * @prop {(run: Run, isSelected: boolean, detail: RunDetail|undefined) => void} draw
- * @prop {(run: Run) => void} tick  only what time changes
+ * @prop {(run: Run, isSelected: boolean, detail: RunDetail|undefined, connection: Connection) => void} draw
+ * @prop {(run: Run, connection: Connection) => void} tick  only what time changes
  */
 
 const SPARK = { width: 40, height: 20 };
@@ -31,7 +33,9 @@ export function createRow(id, look, { onToggle, onOnly }) {
   const box = make("input", { type: "checkbox", id: `run-${id}`, "data-run": id });
   const name = make("span", { class: "run-name" });
   const value = make("span", { class: "run-value" });
-  const state = make("span", { class: "run-state" });
+  const mark = makeMark();
+  const word = make("span", { class: "run-state" });
+  const state = make("span", { class: "state" }, mark, word);
   const age = make("span", { class: "run-age" });
   const size = make("span", { class: "run-size" });
   const path = makeSvg("path", {});
@@ -46,19 +50,28 @@ export function createRow(id, look, { onToggle, onOnly }) {
   });
   only.addEventListener("click", onOnly);
 
-  /** @param {Run} run */
-  function tick(run) {
-    setText(age, run.last_record_age_s === null ? "no records" : formatAge(ageOf(run)));
-    setAttribute(age, "title", run.last_record_age_s === null ? null : "since the last record");
+  /**
+   * @param {Run} run
+   * @param {Connection} connection
+   */
+  function tick(run, connection) {
+    const told = tellState(run, connection);
+    setAttribute(root, "data-state", run.state);
+    setAttribute(root, "data-stale", told.isStale);
+    setAttribute(box, "aria-label", `${run.name}, ${told.word}`);
+    drawMark(mark, run.state);
+    setText(word, told.word);
+    setAttribute(state, "title", told.sentence);
+    setText(age, run.last_record_age_s === null ? "no records" : formatAge(since(run, run.last_record_age_s)));
+    setAttribute(age, "title", run.last_record_age_s === null ? null : told.isStale ? "since the last record that this page heard of" : "since the last record");
   }
 
   return {
     root,
     box,
     tick,
-    draw(run, isSelected, detail) {
+    draw(run, isSelected, detail, connection) {
       box.checked = isSelected;
-      setAttribute(box, "aria-label", `${run.name}, ${run.state}`);
       root.classList.toggle("is-selected", isSelected);
       setAttribute(only, "aria-label", `Show only ${run.name}`);
       setAttribute(only, "title", `${run.name} (${run.run})\n${formatCount(run.records)} records${run.epoch === null ? "" : `, epoch ${run.epoch}`}`);
@@ -67,11 +80,9 @@ export function createRow(id, look, { onToggle, onOnly }) {
       const meaning = meaningOfRun(run, detail);
       setAttribute(value, "title", `${labelMeaning(meaning)}, newest epoch. ${explainMeaning(meaning)}`.trim());
       setAttribute(value, "data-mark", run.per_item !== null && isDoubtful(meaning) ? "about" : null);
-      setText(state, run.state);
-      state.dataset["state"] = run.state;
       setText(size, run.batch_size === null ? "" : `batch ${formatCount(run.batch_size)}`);
       setAttribute(path, "d", drawSpark(run.spark));
-      tick(run);
+      tick(run, connection);
     },
   };
 }
@@ -84,14 +95,6 @@ export function createRow(id, look, { onToggle, onOnly }) {
  */
 function meaningOfRun(run, detail) {
   return detail?.series.find(({ series }) => series === run.series[0]) ?? run;
-}
-
-/**
- * Seconds since the run's last record, by this page's clock only: the service's may differ.
- * @param {Run} run
- */
-function ageOf(run) {
-  return (run.last_record_age_s ?? 0) + (Date.now() - (run.listedAt ?? Date.now())) / 1000;
 }
 
 /**

@@ -5,6 +5,7 @@
 /** @typedef {"overlay"|"side"} Layout */
 /** @typedef {"batch"|"running"} Mode */
 /** @typedef {"system"|"light"|"dark"} Theme */
+/** @typedef {"running"|"stalled"|"lost"|"finished"|"failed"|"killed"} RunState */
 
 /**
  * A number as the wire carries it; a non-finite one is a string.
@@ -37,9 +38,13 @@
  * @prop {string} run
  * @prop {string} project
  * @prop {string} name
- * @prop {"running"|"lost"|"finished"|"failed"} state
+ * @prop {RunState} state                  when the list was answered
+ * @prop {number|null} state_holds_s       for how long it holds if nothing more is heard; null: for good
+ * @prop {Record<string, number>} ranks    how many ranks of its newest attempt are in which state
  * @prop {number} created_unix_s
  * @prop {number|null} last_record_age_s   when the list was answered
+ * @prop {number} last_seen_age_s          since its last sign of life
+ * @prop {number|null} usual_interval_s    between its records
  * @prop {number} records
  * @prop {string[]} series
  * @prop {number|null} batch_size
@@ -55,7 +60,8 @@
 /** @typedef {{runs: Run[], total: number}} RunsAnswer */
 /** @typedef {{gaps: number, dropped: Record<string, number>, left_out?: Record<string, number>, reasons?: Record<string, string>}} Counts */
 /** @typedef {{frameworks?: Record<string, string>}} Environment */
-/** @typedef {Omit<Run, "series"> & {series: (Meaning & {series: string})[], counts: Counts, environment?: Environment|null}} RunDetail */
+/** @typedef {{attempt: number, records: number, hidden: number}} Attempt */
+/** @typedef {Omit<Run, "series"> & {series: (Meaning & {series: string})[], counts: Counts, attempts?: Attempt[], environment?: Environment|null}} RunDetail */
 
 /** @typedef {{x: number, epoch: number|null, batch: number, loss: WireNumber}} NonfiniteEvent */
 
@@ -87,7 +93,20 @@
  * @prop {boolean} declared
  * @prop {boolean[]} [complete]             x = epoch only
  * @prop {(number|null)[]} [items]          x = epoch only: items seen in training so far
+ * @prop {AttemptMark[]} [attempts]         of training: where each attempt but the first begins
  */
+
+/**
+ * @typedef {object} AttemptMark
+ * @prop {number} attempt                   from 1
+ * @prop {number|null} x
+ * @prop {number|null} epoch
+ * @prop {number} batch
+ * @prop {boolean} is_gap                   records before it are missing
+ * @prop {boolean} is_known                 the attempt said where it goes on
+ */
+
+/** @typedef {Curve & {attempt: number, from_epoch: number|null, from_batch: number}} HiddenCurve */
 
 /**
  * @typedef {object} Warning
@@ -99,7 +118,7 @@
  * @prop {{view?: ViewName|Mode, x?: XAxis, layout?: Layout}|null} [suggest]
  */
 
-/** @typedef {{cursor: string, x: string, curves: Curve[], warnings: Warning[]}} CurvesAnswer */
+/** @typedef {{cursor: string, x: string, curves: Curve[], hidden?: HiddenCurve[], warnings: Warning[]}} CurvesAnswer */
 
 /** @typedef {{rank: number, per_item: WireNumber, batch_mean: WireNumber, batches: number, items: number, weight: number}} RankRow */
 
@@ -190,6 +209,7 @@
  * @prop {Mode} mode
  * @prop {number|null} smooth               half-life of the batch chart's smooth curve, in items
  * @prop {string|null} loss                 the part of a series' name after its split; null: the first
+ * @prop {boolean} hidden                   whether what later attempts hide is drawn too
  * @prop {Theme} theme
  * @prop {boolean} isDark                   what the theme comes to
  * @prop {Connection} connection

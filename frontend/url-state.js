@@ -4,7 +4,7 @@ import { AXES, VIEWS } from "./views.js";
 
 /** @typedef {import("./types.js").State} State */
 /** @typedef {import("./types.js").Why} Why */
-/** @typedef {Pick<State, "selected"|"view"|"x"|"layout"|"mode"|"loss"|"smooth"|"why">} Shared */
+/** @typedef {Pick<State, "selected"|"view"|"x"|"layout"|"mode"|"loss"|"smooth"|"hidden"|"why">} Shared */
 
 const MAX_RUNS = 50; // what one question to /curves may name
 const RUN_ID = /^[A-Za-z0-9_-]{1,64}$/;
@@ -28,6 +28,7 @@ export function readUrl(search) {
     mode: query.get("mode") === "running" ? "running" : "batch",
     loss: query.get("loss"),
     smooth: readHalfLife(query.get("smooth")),
+    hidden: query.get("hidden") === "show",
     why: readWhy(query.get("why")),
   };
 }
@@ -46,6 +47,7 @@ export function writeUrl(state) {
   if (state.mode !== "batch") query.set("mode", state.mode);
   if (state.loss !== null) query.set("loss", state.loss);
   if (state.smooth !== null) query.set("smooth", String(state.smooth));
+  if (state.hidden) query.set("hidden", "show");
   if (state.why) query.set("why", writeWhy(state.why));
   const text = query.toString().replaceAll("%2C", ",").replaceAll("%2F", "/"); // both may stand in a query, and read better
   return text ? `?${text}` : "/";

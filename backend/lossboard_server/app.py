@@ -1,7 +1,8 @@
 """The service as one application: store, hub, routes and doors, put together from settings."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -41,13 +42,15 @@ ROUTERS = (
 )
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> FastAPI:
     """Make the application; the database is opened here and closed when the server stops.
+
+    `clock` gives unix seconds; the runs' states are told by it.
 
     Raises: ValueError for settings without a token, store.migrating.NewerDatabase.
     """
     hub = Hub()
-    store = Store(settings.database, hub.announce)
+    store = Store(settings.database, hub.announce, clock)
 
     @asynccontextmanager
     async def live(_: FastAPI) -> AsyncIterator[None]:

@@ -9,6 +9,7 @@ LossboardError
 │   └── RunNotFound         404  PUT the run first
 ├── Conflict                409  it contradicts what is stored
 ├── TooLarge                413  send less at once
+├── UnknownEncoding         415  send it as it is, or gzipped
 ├── Busy                    429  try again after `Retry-After`
 ├── Unavailable             503  the service is starting or stopping
 └── StorageFull             507  no room on the disk; nothing was stored
@@ -93,6 +94,12 @@ class TooLarge(LossboardError):
     """The request is larger than one request may be."""
 
     status, code, title = 413, "too-large", "The request is too large"
+
+
+class UnknownEncoding(LossboardError):
+    """The body is compressed in a way that is not read here."""
+
+    status, code, title = 415, "unknown-encoding", "The body's encoding is not known"
 
 
 class Busy(LossboardError):

@@ -17,7 +17,8 @@ WEIGHT_UNITS: Final = ("items", "elements", "tokens", "class_weight")
 WEIGHT_SOURCES: Final = ("exact", "probed", "declared", "assumed", "unknown")
 FINDINGS: Final = tuple("mean mean_weighted sum non_linear batch_coupled constant not_probed".split())
 DTYPES: Final = ("float64", "float32", "bfloat16", "float16")
-END_STATES: Final = ("finished", "failed")
+SCRIPT_STATES: Final = ("finished", "failed")  # how a script ends its own run
+END_STATES: Final = (*SCRIPT_STATES, "killed")  # killed: found dead, told by whoever takes over its journal
 STATES: Final = ("running", *END_STATES)
 
 MAX_POSITION: Final = 2**53 - 1  # batch, step, index: the integers that JavaScript holds exactly
@@ -39,7 +40,6 @@ ROW_KEYS: Final = frozenset(
 COLUMN_KEYS: Final = (
     "epoch batch loss batch_size weight divisor window_items step time pass_no call index".split()
 )
-
 TRAITS: Final = frozenset(
     "finding dtype dataset_items divided_by broadcast parts parts_gap from_running".split()
 )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from living_runs import World
 from lossboard_server.app import create_app
 from lossboard_server.settings import Settings
 
@@ -20,6 +21,16 @@ def service(tmp_path: Path) -> Iterator[TestClient]:
     settings = Settings.resolve({"dir": str(tmp_path), "no_token": "true"}, {})
     with TestClient(create_app(settings), base_url=BASE_URL) as client:
         yield client
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Serve the same by a clock that the test holds."""
+    world = World()
+    settings = Settings.resolve({"dir": str(tmp_path), "no_token": "true"}, {})
+    with TestClient(create_app(settings, lambda: world.now), base_url=BASE_URL) as client:
+        world.service = client
+        yield world
 
 
 @pytest.fixture

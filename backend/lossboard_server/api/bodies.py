@@ -1,5 +1,6 @@
 """Reading request bodies: bytes to checked records and runs, every error with its field and row."""
 
+import asyncio
 import zlib
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -11,27 +12,30 @@ from lossboard import wire
 from lossboard.wire import Record, RecordError
 from lossboard_server.api.columns import read_group
 from lossboard_server.domain.blocks import Block, as_blocks
-from lossboard_server.errors import BadRequest, FieldError, InvalidInput, TooLarge
+from lossboard_server.errors import BadRequest, FieldError, InvalidInput, TooLarge, UnknownEncoding
 from lossboard_server.store.deliveries import Delivery, Sender, SeriesMeaning
 
 MAX_BODY_BYTES = 16 * 2**20
 MAX_RECORDS = 50_000  # in one request; our client sends up to 5,000
+MAX_GZIP_MEMBERS = 16  # each costs a copy of what follows it, and may hold nothing
 MAX_ERRORS = 20  # told of one request; its caller mends these first
-ENVELOPE_KEYS = frozenset("writer seq attempt rank series records state dropped".split())
+ENVELOPE_KEYS = frozenset("writer seq attempt rank series records state dropped sent".split())
 SERIES_KEYS = frozenset({"reduction", "weight_unit", "weight_source", "traits", *wire.COLUMN_KEYS})
 
 
 async def read_json(request: Request) -> dict[str, Any]:
     """Read a JSON object from a request, gzipped or not.
 
-    Raises: TooLarge; BadRequest for what is no JSON object in UTF-8, or nests too deep.
+    Raises: TooLarge; UnknownEncoding; BadRequest for what is no JSON object in UTF-8, or nests too deep.
     """
+    is_gzipped = _read_encoding(request)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             _refuse_size()
-    content = _inflate(bytes(body)) if request.headers.get("content-encoding") == "gzip" else bytes(body)
+    # On a thread: to inflate 16 MiB takes 30 ms, in which the loop would answer nobody.
+    content = await asyncio.to_thread(_inflate, bytes(body)) if is_gzipped else bytes(body)
     try:
         decoded = from_json(content, allow_inf_nan=False)
     except ValueError as error:
@@ -65,7 +69,7 @@ def read_delivery(body: dict[str, Any]) -> Delivery:
 
 def _read_sender(body: dict[str, Any]) -> Sender | None:
     if "writer" not in body:
-        for key in ("seq", "dropped", "attempt", "rank"):
+        for key in ("seq", "dropped", "attempt", "rank", "sent"):
             if key in body:
                 _refuse(key, "needs a writer beside it")
         return None
@@ -78,16 +82,33 @@ def _read_sender(body: dict[str, Any]) -> Sender | None:
             attempt=wire.check_attempt(body.get("attempt", 0)),
             rank=wire.check_whole("rank", body.get("rank", 0), wire.MAX_SMALL),
             dropped=_read_dropped(body.get("dropped")),
+            sent=_read_sent(body.get("sent")),
         )
     except RecordError as error:
         _refuse(error.field, error.message)
 
 
 def _read_state(body: dict[str, Any]) -> str | None:
+    """Read the state that a request tells.
+
+    A person without a writer says how a run ended, never that it was killed: that is found out
+    on the writer's host, of one writer.
+    """
     state = body.get("state")
-    if state is not None and state not in wire.STATES:
-        _refuse("state", f"must be one of {', '.join(wire.STATES)}")
+    if state is None:
+        return None
+    known = wire.STATES if "writer" in body else ("running", *wire.SCRIPT_STATES)
+    if not isinstance(state, str) or state not in known:
+        needs = " (killed needs the writer that was found dead)" if state == "killed" else ""
+        _refuse("state", f"must be one of {', '.join(known)}{needs}")
     return state
+
+
+def _read_sent(value: object) -> float | None:
+    try:
+        return wire.check_time(value)
+    except RecordError as error:
+        raise RecordError("sent", error.message) from None
 
 
 def _read_dropped(value: object) -> dict[str, int] | None:
@@ -163,15 +184,43 @@ def _read_meaning(columns: Mapping[str, Any]) -> SeriesMeaning:
     return SeriesMeaning(**told, traits=traits)
 
 
+def _read_encoding(request: Request) -> bool:
+    """Return whether the body is gzipped.
+
+    Raises: UnknownEncoding for any other encoding, and for two on top of each other.
+    """
+    named = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
+    encodings = [name.strip() for name in named if name.strip() not in ("", "identity")]
+    if encodings in ([], ["gzip"], ["x-gzip"]):
+        return bool(encodings)
+    raise UnknownEncoding(
+        f"A body may come as it is or with Content-Encoding: gzip, not {', '.join(encodings)[:60]}.",
+        headers={"Accept-Encoding": "gzip"},  # RFC 9110, section 12.5.3
+    )
+
+
 def _inflate(body: bytes) -> bytes:
-    engine = zlib.decompressobj(wbits=31)
-    try:
-        content = engine.decompress(body, MAX_BODY_BYTES)
-    except zlib.error as error:
-        raise BadRequest(f"The body is not gzip as its header says: {error}.") from None
-    if engine.unconsumed_tail:
-        _refuse_size()
-    return content
+    """Inflate a gzip body of one or several members.
+
+    Memory: never more than MAX_BODY_BYTES and a little, whatever the body would come to.
+    Raises: TooLarge; BadRequest for what is no gzip, or not all of it.
+    """
+    content = bytearray()
+    rest = body
+    for _ in range(MAX_GZIP_MEMBERS):
+        engine = zlib.decompressobj(wbits=31)
+        try:
+            content += engine.decompress(rest, MAX_BODY_BYTES + 1 - len(content))
+        except zlib.error:
+            raise BadRequest("The body is not gzip, as its Content-Encoding says that it is.") from None
+        if len(content) > MAX_BODY_BYTES:
+            _refuse_size()
+        if not engine.eof:
+            raise BadRequest("The gzip body breaks off before its end. Nothing was stored.")
+        rest = engine.unused_data
+        if not rest:
+            return bytes(content)
+    raise BadRequest(f"A gzip body may have {MAX_GZIP_MEMBERS} members. Send it as one.")
 
 
 def _check_count(count: int) -> None:

@@ -47,12 +47,16 @@ def get_curves(
     last: Annotated[float | None, Query(alias="to", allow_inf_nan=False)] = None,
     smooth: Annotated[float | None, Query(gt=0, allow_inf_nan=False)] = None,
     since: Annotated[str | None, Query(max_length=4000)] = None,
+    hidden: Literal["no", "show"] = "no",
 ) -> Response:
     """Draw curves, decimated so that no extreme is lost; with `since`, nothing where nothing changed.
 
     `smooth` is a half-life in items: on axes other than epoch the view `smooth` comes with it,
     for the eye only. A step objective that needs the records one by one is told of the newest
     epochs, up to 100,000 records a request.
+
+    `hidden=show` adds under `hidden` what later attempts of a resumed run hide, as curves of their
+    own: of each attempt the page as its viewers saw it, from where a later one began anew.
     """
     for run_id in run:
         wire.check_run_id(run_id)
@@ -72,21 +76,27 @@ def get_curves(
                 "x": x,
                 "reset": True,
                 "from_x": None,
-                **_draw(connection, found, wanted, store.memo),
+                **_draw(connection, found, wanted, store.memo, has_hidden=hidden == "show"),
             }
     return answer_cached(request, answer, etag)
 
 
-def _draw(connection: Connection, runs: list[Any], wanted: Request, memo: Memo) -> dict[str, Any]:
+def _draw(
+    connection: Connection, runs: list[Any], wanted: Request, memo: Memo, *, has_hidden: bool
+) -> dict[str, Any]:
     share = MAX_ROWS // len(runs)
     drawings = [RunDrawing(connection, run, wanted, Budget(share, memo)) for run in runs]
     if wanted.x != "epoch" and len(drawings) > 1:
         wanted.least_width = max(drawing.width() for drawing in drawings)
     facts = [fact for drawing in drawings for fact in drawing.facts()]
-    return {
+    warnings = [*compare(facts), *(note for drawing in drawings for note in drawing.notes())]
+    drawn = {
         "curves": [curve for drawing in drawings for curve in drawing.curves()],
-        "warnings": [warning.as_json() for warning in compare(facts)],
+        "warnings": [warning.as_json() for warning in warnings],
     }
+    if has_hidden:
+        drawn["hidden"] = [curve for drawing in drawings for curve in drawing.hidden()]
+    return drawn
 
 
 def _hash(query: str, cursor: str) -> str:

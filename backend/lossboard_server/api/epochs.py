@@ -1,7 +1,9 @@
 """Every view of every epoch of a series."""
 
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import Connection
@@ -12,13 +14,14 @@ from lossboard_server.api.answers import answer_json
 from lossboard_server.api.reader import tell_epoch
 from lossboard_server.domain.extent import Extent, measure_extent
 from lossboard_server.domain.noise import std_error_detrended
+from lossboard_server.domain.summary import Summary
 from lossboard_server.domain.views import EpochViews
 from lossboard_server.errors import FieldError, InvalidInput, NotFound
 from lossboard_server.store.budget import Budget
 from lossboard_server.store.progress import read_progress
 from lossboard_server.store.reading import Epoch, identify, read_epochs, read_rows, view, view_rows
 from lossboard_server.store.register import find_run
-from lossboard_server.store.series import Series, read_series
+from lossboard_server.store.series import Series, read_hidden, read_series
 from lossboard_server.store.store import Store
 
 router = APIRouter(prefix=wire.API_PREFIX, tags=["views"])
@@ -26,17 +29,22 @@ router = APIRouter(prefix=wire.API_PREFIX, tags=["views"])
 
 @router.get("/runs/{run}/epochs")
 def get_epochs(
-    request: Request, run: str, series: Annotated[str | None, Query(max_length=wire.MAX_SERIES_NAME)] = None
+    request: Request,
+    run: str,
+    series: Annotated[str | None, Query(max_length=wire.MAX_SERIES_NAME)] = None,
+    hidden: Literal["no", "show"] = "no",
 ) -> Response:
     """Show every view of every epoch; of validation, an epoch's last pass.
 
     What takes an epoch's records one by one (`std_error_detrended`, and `step_objective` where
-    steps are uneven) is told of the newest epochs, up to 100,000 records.
+    steps are uneven) is told of the newest epochs, up to 100,000 records. `hidden=show` adds
+    under `hidden` the epochs of each attempt that later ones hide, whole, as they were seen then.
     """
     wire.check_run_id(run)
     store: Store = request.app.state.store
     with store.reading() as connection:
-        return answer_json(_show_epochs(connection, run, series, Budget(memo=store.memo)))
+        answer = _show_epochs(connection, run, series, Budget(memo=store.memo), has_hidden=hidden == "show")
+    return answer_json(answer)
 
 
 def find_series(all_series: list[Series], run: str, name: str | None) -> Series:
@@ -64,27 +72,83 @@ def tell_extent(series: Series, epoch: Epoch, views: EpochViews) -> Extent:
     return extent
 
 
-def _show_epochs(connection: Connection, run_id: str, name: str | None, budget: Budget) -> dict[str, Any]:
+def tell_counts(merged: Summary) -> dict[str, Any]:
+    """Tell what an epoch's records count, and how far they lie apart."""
+    return {
+        "batches": merged.count,
+        "batches_seen": merged.seen,
+        "items": merged.items,
+        "items_seen": merged.items_seen,
+        "weight": merged.weight[0],
+        "batch_size": merged.batch_size,
+        "last_batch_size": merged.last_batch_size,
+        "nonfinite": merged.nonfinite,
+        "empty": merged.empty,
+        "std_error": merged.std_error,
+    }
+
+
+def _show_epochs(
+    connection: Connection, run_id: str, name: str | None, budget: Budget, *, has_hidden: bool
+) -> dict[str, Any]:
     run = find_run(connection, run_id)
     series = find_series(read_series(connection, run.key), run_id, name)
+    counted: Counter[int] = Counter()
+    epochs = read_epochs(connection, series, hidden=counted)
     progress = read_progress(connection, run)
-    passes: dict[int, list[Epoch]] = {}
-    for epoch in read_epochs(connection, series):
-        passes.setdefault(epoch.epoch, []).append(epoch)
-    shown = []
-    for found in reversed(passes.values()):
-        epoch = found[-1]
-        told = _read_epoch(connection, series, epoch, budget)
-        shown.append(told | {"complete": progress.is_complete(epoch.epoch), "passes": len(found)})
-    return {
+    shown = {
         "run": run_id,
         "series": series.name,
         "reduction": series.reduction.wire_name,
         "weight_unit": series.weight_unit,
         "weight_source": series.weight_source,
         "traits": series.traits,
-        "epochs": shown[::-1],
+        "epochs": _list_epochs(connection, series, epochs, progress.is_complete, budget),
     }
+    if has_hidden:
+        shown["hidden"] = list(_list_hidden(connection, series, counted, budget))
+    return shown
+
+
+def _list_hidden(
+    connection: Connection, series: Series, counted: Counter[int], budget: Budget
+) -> Iterator[dict[str, Any]]:
+    """Yield each attempt's hidden epochs as they were seen; whether the last was complete is not known."""
+    for hidden in read_hidden(connection, series.run, set(counted)):
+        own = {epoch.place for epoch in read_epochs(connection, series.showing(hidden.stretches))}
+        seen = series.showing(hidden.seen)
+        epochs = [
+            epoch
+            for epoch in read_epochs(connection, seen)
+            if epoch.place in own and epoch.attempt in (None, hidden.key)
+        ]
+        last = epochs[-1].epoch
+        yield {
+            "attempt": series.order[hidden.key] + 1,
+            "records": counted[hidden.key],
+            "epochs": _list_epochs(connection, seen, epochs, last.__gt__, budget),
+        }
+
+
+def _list_epochs(
+    connection: Connection,
+    series: Series,
+    epochs: Sequence[Epoch],
+    is_complete: Callable[[int], bool],
+    budget: Budget,
+) -> list[dict[str, Any]]:
+    """Tell of each epoch its last pass; the budget is spent on the newest first."""
+    passes: dict[int, list[Epoch]] = {}
+    for epoch in epochs:
+        passes.setdefault(epoch.epoch, []).append(epoch)
+    told = []
+    for found in reversed(passes.values()):
+        epoch = found[-1]
+        told.append(
+            _read_epoch(connection, series, epoch, budget)
+            | {"complete": is_complete(epoch.epoch), "passes": len(found)}
+        )
+    return told[::-1]
 
 
 def _read_epoch(connection: Connection, series: Series, epoch: Epoch, budget: Budget) -> dict[str, Any]:
@@ -102,13 +166,7 @@ def _show_epoch(series: Series, epoch: Epoch, views: EpochViews, detrended: floa
     merged = views.merged
     return {
         "epoch": tell_epoch(epoch.epoch),
-        "batches": merged.count,
-        "batches_seen": merged.seen,
-        "items": merged.items,
-        "items_seen": merged.items_seen,
-        "weight": merged.weight[0],
-        "batch_size": merged.batch_size,
-        "last_batch_size": merged.last_batch_size,
+        **tell_counts(merged),
         "raw_sum": views.raw_sum,
         "normalized_sum": views.normalized_sum,
         "batch_mean": views.batch_mean,
@@ -116,12 +174,9 @@ def _show_epoch(series: Series, epoch: Epoch, views: EpochViews, detrended: floa
         "per_item": views.per_item,
         "step_objective": views.step_objective,
         "total": views.total,
-        "std_error": merged.std_error,
         "std_error_detrended": detrended,
         "min": merged.low,
         "max": merged.high,
-        "nonfinite": merged.nonfinite,
-        "empty": merged.empty,
         "global_batches": views.global_batches,
         "reduction": epoch.reduction.wire_name,
         **asdict(tell_extent(series, epoch, views)),

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from lossboard import wire
 from lossboard_server.api.answers import answer_json
-from lossboard_server.api.epochs import find_series
+from lossboard_server.api.epochs import find_series, tell_counts
 from lossboard_server.api.reader import tell_epoch
 from lossboard_server.domain.blocks import UNDECLARED_EPOCH
 from lossboard_server.domain.explaining.epoch import Explained
@@ -95,16 +95,7 @@ def _explain(
         "weight_unit": series.weight_unit,
         "weight_source": series.weight_source,
         "traits": series.traits,
-        "batches": merged.count,
-        "batches_seen": merged.seen,
-        "items": merged.items,
-        "items_seen": merged.items_seen,
-        "weight": merged.weight[0],
-        "batch_size": merged.batch_size,
-        "last_batch_size": merged.last_batch_size,
-        "nonfinite": merged.nonfinite,
-        "empty": merged.empty,
-        "std_error": merged.std_error,
+        **tell_counts(merged),
         **extent.as_json(),
         **explain_epoch(explained).as_json(),
     }

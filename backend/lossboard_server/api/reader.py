@@ -1,5 +1,6 @@
 """One run as a request reads it: its series, their epochs and views, each read once."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +53,8 @@ class RunReader:
     budget: Budget = field(default_factory=Budget)
     all_series: list[Series] = field(init=False)
     progress: Progress = field(init=False)
+    hidden: Counter[int] = field(default_factory=Counter)
+    """Records of the series read so far that later attempts hide, by the attempt's key."""
     _epochs: dict[str, list[Epoch]] = field(default_factory=dict)
     _views: dict[str, list[EpochViews]] = field(default_factory=dict)
     _legs: dict[str, dict[int, Leg]] = field(default_factory=dict)
@@ -69,7 +72,7 @@ class RunReader:
     def epochs(self, series: Series) -> list[Epoch]:
         """Return a series' visible epochs, of validation every pass."""
         if series.name not in self._epochs:
-            self._epochs[series.name] = read_epochs(self.connection, series)
+            self._epochs[series.name] = read_epochs(self.connection, series, hidden=self.hidden)
         return self._epochs[series.name]
 
     def views(self, series: Series) -> list[EpochViews]:

@@ -46,6 +46,8 @@ class RecordCurves:
     """The curves of one run over an axis of what was seen."""
 
     reader: RunReader
+    start: dict[str, Standing] = field(default_factory=dict)
+    """Where training stood before a series' first epoch, where that is not the run's beginning."""
     _chosen: dict[str, _Range] = field(default_factory=dict)
 
     def width(self) -> int:
@@ -114,7 +116,7 @@ class RecordCurves:
         if series.name in self._chosen:
             return self._chosen[series.name]
         axis = self.reader.wanted.x
-        standing = Standing()
+        standing = self.start.get(series.name, Standing())
         chosen = self._chosen[series.name] = _Range(standing)
         for number, epoch in enumerate(self.reader.epochs(series)):
             total = merge_all(epoch.ranks.values())

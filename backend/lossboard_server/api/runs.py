@@ -11,6 +11,7 @@ from starlette.responses import Response
 from lossboard import wire
 from lossboard_server.api.answers import answer_json
 from lossboard_server.api.bodies import read_json
+from lossboard_server.domain.run_state import RUN_STATES
 from lossboard_server.errors import FieldError, InvalidInput
 from lossboard_server.store.deliveries import AttemptStart, RunSpec, SeriesMeaning
 from lossboard_server.store.listing import RunFilter, list_runs, show_run
@@ -79,7 +80,7 @@ async def put_run(request: Request, run: str) -> Response:
 @router.get("/runs")
 def get_runs(
     request: Request,
-    state: Annotated[str | None, Query(pattern="^(running|lost|finished|failed)$")] = None,
+    state: Annotated[str | None, Query(pattern=f"^({'|'.join(RUN_STATES)})$")] = None,
     project: Annotated[str | None, Query(max_length=200)] = None,
     search: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
@@ -88,7 +89,7 @@ def get_runs(
     """List runs, newest first."""
     store: Store = request.app.state.store
     with store.reading() as connection:
-        runs, total = list_runs(connection, RunFilter(state, project, search, limit, offset))
+        runs, total = list_runs(connection, RunFilter(state, project, search, limit, offset), store.clock())
     return answer_json({"runs": runs, "total": total})
 
 
@@ -98,7 +99,7 @@ def get_run(request: Request, run: str) -> Response:
     _check_run(run)
     store: Store = request.app.state.store
     with store.reading() as connection:
-        return answer_json(show_run(connection, run))
+        return answer_json(show_run(connection, run, store.clock()))
 
 
 def _check_run(run: str) -> None:

@@ -15,7 +15,6 @@ from lossboard_server.domain.pyramid import WIDTHS
 from lossboard_server.domain.smoothing import Smoothing
 from lossboard_server.domain.summary import Row, Summary, merge, summarise
 
-AXES = ("epoch", "batch", "items", "tokens", "step", "time")
 MAX_EVENTS = 200  # non-finite records told one by one; every further one is counted in its bucket
 
 

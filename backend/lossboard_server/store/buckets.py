@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sqlalchemy import Connection, select
 
+from lossboard_server.domain.attempts import ENDLESS
 from lossboard_server.domain.curves import Bucket
 from lossboard_server.domain.summary import Summary, merge_all, summarise
 from lossboard_server.store.reading import Epoch
@@ -15,8 +16,8 @@ from lossboard_server.store.series import Series
 _bucket = BUCKETS.table.c
 _Key = tuple[int, int, int]
 
-Cut = int | None
-"""The batch from which a later attempt hides a group; None: it is visible as a whole."""
+Batches = range | None
+"""Which batches of a group are shown; None: all."""
 
 
 def read_buckets(connection: Connection, series: Series, epochs: Sequence[Epoch], width: int) -> list[Bucket]:
@@ -25,14 +26,16 @@ def read_buckets(connection: Connection, series: Series, epochs: Sequence[Epoch]
     Cost: the buckets, and at an attempt's cut up to `width` batches of rows.
     """
     found: defaultdict[_Key, list[Summary]] = defaultdict(list)
-    stored: dict[_Key, Cut] = {}
+    stored: dict[_Key, Batches] = {}
     for epoch in epochs:
         for attempt in {part.attempt for part in epoch.parts}:
             parts = [part for part in epoch.parts if part.attempt == attempt]
             if max(part.last_batch for part in parts) < width:  # no level of this width: one bucket
                 found[epoch.epoch, epoch.pass_no, 0] += [part.summary for part in parts]
             else:
-                stored[attempt, *epoch.place] = series.cut_within(attempt, epoch.epoch)
+                stretch = series.stretches[attempt]
+                own = stretch.unplace(*epoch.place)
+                stored[attempt, *own] = stretch.batches(own[0])
     if stored:
         for key, summary in _read_level(connection, series, width, stored):
             found[key].append(summary)
@@ -45,9 +48,9 @@ def read_buckets(connection: Connection, series: Series, epochs: Sequence[Epoch]
 
 
 def _read_level(
-    connection: Connection, series: Series, width: int, groups: Mapping[_Key, Cut]
+    connection: Connection, series: Series, width: int, groups: Mapping[_Key, Batches]
 ) -> Iterator[tuple[_Key, Summary]]:
-    """Yield the stored buckets of (attempt, epoch, pass_no), the rows before a cut for the one it splits."""
+    """Yield the stored buckets of (attempt, epoch, pass_no), and the rows of those that a cut splits."""
     epochs = [epoch for _, epoch, _ in groups]
     query = select(*BUCKETS.columns).where(
         _bucket.run == series.run,
@@ -58,12 +61,24 @@ def _read_level(
     )
     for row in connection.execute(query).all():
         _, attempt, _, epoch, pass_no, number = row[:6]
-        cut = groups.get((attempt, epoch, pass_no), 0)  # 0: hidden, or not asked for
-        if cut is None or (number + 1) * width <= cut:
-            yield (epoch, pass_no, number), series.continue_steps(attempt, read_summary(row))
-    for (attempt, epoch, pass_no), cut in groups.items():
-        if cut is not None and cut % width:
-            batches = range(cut - cut % width, cut)
+        shown = groups.get((attempt, epoch, pass_no), range(0))  # hidden, or not asked for
+        if shown is None or (shown.start <= number * width and (number + 1) * width <= shown.stop):
+            place = series.stretches[attempt].place(epoch, pass_no, is_train=True)
+            yield (*place, number), series.continue_steps(attempt, read_summary(row))
+    for (attempt, epoch, pass_no), shown in groups.items():
+        for batches in _split(shown, width):
             rows = list(read_part(connection, series, attempt, epoch, pass_no, batches))
             if rows:
-                yield (epoch, pass_no, batches.start // width), summarise(rows)
+                place = series.stretches[attempt].place(epoch, pass_no, is_train=True)
+                yield (*place, batches.start // width), summarise(rows)
+
+
+def _split(shown: Batches, width: int) -> Iterator[range]:
+    """Yield the batches of the buckets that are shown in part."""
+    if shown is None or shown.start >= shown.stop:
+        return
+    first, last = shown.start // width, shown.stop // width
+    if shown.start % width:
+        yield range(shown.start, min((first + 1) * width, shown.stop))
+    if shown.stop != ENDLESS and shown.stop % width and (last > first or not shown.start % width):
+        yield range(max(last * width, shown.start), shown.stop)

@@ -61,6 +61,8 @@ class Sender:
     attempt: float
     rank: int
     dropped: dict[str, int] | None = None
+    sent: float | None = None
+    """When it was sent, in unix seconds of the clock that its records' times are of; None: not told."""
 
 
 @dataclass(slots=True)

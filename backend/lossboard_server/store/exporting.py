@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -61,9 +62,15 @@ def _read_chunks(connection: Connection, run: int) -> Iterator[list[tuple[Any, .
         row.key: row.started_unix_s
         for row in connection.execute(select(AttemptRow.__table__).where(AttemptRow.run == run))
     }
-    query = select(RecordRow.__table__).where(RecordRow.run == run).execution_options(yield_per=ROWS_A_CHUNK)
-    for rows in connection.execute(query).partitions():
-        yield [_as_told(row, *series[row.series], attempts[row.attempt]) for row in rows]
+    # Series by name and attempts by start, as on the page: their keys are by arrival.
+    ordered = sorted(itertools.product(series, attempts), key=lambda key: (series[key[0]], attempts[key[1]]))
+    for name, attempt in ordered:
+        query = select(RecordRow.__table__).where(
+            RecordRow.run == run, RecordRow.series == name, RecordRow.attempt == attempt
+        )
+        # In the order of the key.
+        for rows in connection.execute(query.execution_options(yield_per=ROWS_A_CHUNK)).partitions():
+            yield [_as_told(row, *series[row.series], attempts[row.attempt]) for row in rows]
 
 
 def _as_told(row: Any, name: str, reduction: Reduction, attempt: float) -> tuple[Any, ...]:

@@ -1,6 +1,5 @@
 """Storing records: exactly once by writer and index, rows and summaries in one transaction."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import repeat
@@ -12,9 +11,10 @@ from sqlalchemy.exc import IntegrityError
 from lossboard_server.domain.blocks import Block
 from lossboard_server.domain.changes import Change
 from lossboard_server.domain.meaning import Reduction
+from lossboard_server.domain.run_state import follow
 from lossboard_server.store.database import insert_tuples
 from lossboard_server.store.deliveries import Delivery, Receipt, Sender
-from lossboard_server.store.progress import LOST_AFTER_S
+from lossboard_server.store.life import LIFE, NEVER, Signs
 from lossboard_server.store.register import find_run, open_attempts, open_series
 from lossboard_server.store.rollup import merge_blocks
 from lossboard_server.store.tables import SILENT, RecordRow, RunRow, WriterRow
@@ -32,31 +32,37 @@ _TOUCH_RUN = (
     .values(
         records=RunRow.records + bindparam("stored"),
         version=RunRow.version + 1,
-        last_seen_unix_s=bindparam("now"),
-        state=bindparam("told"),
-        last_record_unix_s=func.coalesce(bindparam("arrived"), RunRow.last_record_unix_s),
+        **{name: bindparam(name) for name in ("state", *(column.key for column in LIFE))},
     )
 )
 _is_writer = (WriterRow.run == bindparam("of_run"), WriterRow.writer == bindparam("named"))
-_FIND_WRITER = select(WriterRow.next, WriterRow.gaps).where(*_is_writer)
+_FIND_WRITER = select(
+    WriterRow.next, WriterRow.gaps, WriterRow.state, WriterRow.last_seen_unix_s, WriterRow.dropped
+).where(*_is_writer)
 _MOVE_WRITER = update(WriterRow).where(*_is_writer)
 
 
-def store_delivery(connection: Connection, run_id: str, delivery: Delivery) -> tuple[Receipt, list[Change]]:
+def store_delivery(
+    connection: Connection, run_id: str, delivery: Delivery, now: float
+) -> tuple[Receipt, list[Change]]:
     """Store a request's records and move its writer's mark.
 
     Raises: RunNotFound if the run was never made.
     """
     run = find_run(connection, run_id)
-    now = time.time()
+    signs = Signs(run, delivery, now)
     blocks, duplicates, following = delivery.blocks, 0, None
     if delivery.sender is not None:
-        blocks, duplicates, following = _take_new(connection, run.key, delivery, delivery.sender, now)
+        blocks, duplicates, following = _take_new(connection, signs, delivery.sender)
+    else:
+        signs.hear(blocks)
     names = {block.series for block in blocks}
     meanings = {name: delivery.meanings.get(name) for name in names | set(delivery.meanings)}
     series = open_series(connection, run.key, meanings, blocks)
-    starts = {block.attempt: (max(block.epoch[0], 0), block.batch[0]) for block in reversed(blocks)}
-    attempts = open_attempts(connection, run.key, starts)
+    by_attempt: dict[float, list[Block]] = {}
+    for block in blocks:
+        by_attempt.setdefault(block.attempt, []).append(block)
+    attempts = open_attempts(connection, run.key, by_attempt)
     blocks = [replace(block, time=_fill_times(block, now)) for block in blocks]
     rows: list[tuple[Any, ...]] = []
     for block in blocks:
@@ -69,40 +75,37 @@ def store_delivery(connection: Connection, run_id: str, delivery: Delivery) -> t
             [_keyed(block, attempts[block.attempt], *series[block.series]) for block in blocks],
             with_buckets={key for name, (key, _) in series.items() if name.startswith(TRAIN_SPLIT)},
         )
-    state = _tell_state(connection, run, delivery.state, now)
-    connection.execute(
-        _TOUCH_RUN,
-        {"of_run": run.key, "stored": len(rows), "now": now, "told": state, "arrived": now if rows else None},
-    )
-    change = Change(run_id, names, run.version + 1, state != run.state)
+    told = signs.tell_run(connection)
+    connection.execute(_TOUCH_RUN, {"of_run": run.key, "stored": len(rows)} | told)
+    change = Change(run_id, names, run.version + 1, signs.is_news(told))
     return Receipt(len(rows), duplicates, following), [change]
 
 
-def _take_new(
-    connection: Connection, run: int, delivery: Delivery, sender: Sender, now: float
-) -> tuple[list[Block], int, int]:
+def _take_new(connection: Connection, signs: Signs, sender: Sender) -> tuple[list[Block], int, int]:
     """Skip what was stored before, and move the writer's mark past this request."""
+    delivery, run = signs.delivery, signs.run.key
     where = {"of_run": run, "named": sender.writer}
     known = connection.execute(_FIND_WRITER, where).first()
     expected, gaps = (known.next, known.gaps) if known else (0, 0)
     fresh = [block for block in (_after(block, expected) for block in delivery.blocks) if block is not None]
     following = max((max(block.index) + 1 for block in fresh), default=expected)
     taken = sum(map(len, fresh))
+    signs.hear(fresh)
+    seen = signs.find_seen()
+    told = delivery.state
     values: dict[str, Any] = {
         "next": following,
         "gaps": gaps + (following - expected) - taken,
-        "last_seen_unix_s": now,
+        "last_seen_unix_s": seen if seen is not None else known.last_seen_unix_s if known else NEVER,
+        "state": follow(known.state if known else None, told) if told else known.state if known else SILENT,
+        "dropped": sender.dropped if sender.dropped is not None else known.dropped if known else {},
     }
-    if delivery.state is not None:
-        values["state"] = delivery.state
-    if sender.dropped is not None:
-        values["dropped"] = sender.dropped
     if known:
         connection.execute(_MOVE_WRITER, where | values)
     else:
-        attempt = open_attempts(connection, run, {sender.attempt: None})[sender.attempt]
+        attempt = open_attempts(connection, run, {sender.attempt: ()})[sender.attempt]
         base = {"run": run, "writer": sender.writer, "rank": sender.rank, "attempt": attempt}
-        connection.execute(insert(WriterRow), {"state": SILENT, "dropped": {}, **base, **values})
+        connection.execute(insert(WriterRow), base | values)
     return fresh, sum(map(len, delivery.blocks)) - taken, following
 
 
@@ -112,19 +115,6 @@ def _after(block: Block, expected: int) -> Block | None:
         return block
     rows = [row for row, index in enumerate(block.index) if index >= expected]
     return block.select(rows) if rows else None
-
-
-def _tell_state(connection: Connection, run: Any, told: str | None, now: float) -> str:
-    """The run's state once this request is in: an end holds when no writer of it still runs.
-
-    Silent writers are not waited for, a forked child sends records and never an end; nor
-    are lost ones, an attempt that was killed said that it runs and never anything else.
-    """
-    if told is None:
-        return str(run.state)
-    alive = (WriterRow.run == run.key, WriterRow.last_seen_unix_s >= now - LOST_AFTER_S)
-    states = {told, *connection.execute(select(WriterRow.state).where(*alive)).scalars()}
-    return next(state for state in ("running", "failed", "finished") if state in states)
 
 
 def _fill_times(block: Block, now: float) -> list[float | None]:

@@ -1,6 +1,5 @@
 """Runs as a list and one by one: state, age, counts and a spark for each."""
 
-import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +8,11 @@ from sqlalchemy import Connection, func, or_, select
 
 from lossboard_server.domain.omissions import OMISSIONS, split_counts
 from lossboard_server.errors import RunNotFound
-from lossboard_server.store.progress import LOST_AFTER_S
+from lossboard_server.store.attempts import list_attempts
+from lossboard_server.store.life import describe_life, list_ranks, states_at
 from lossboard_server.store.reading import Epoch, read_epochs, view_summaries
 from lossboard_server.store.series import Series, read_series
-from lossboard_server.store.tables import AttemptRow, EpochRow, RecordRow, RunRow, WriterRow
+from lossboard_server.store.tables import EpochRow, RunRow, WriterRow
 
 SPARK_POINTS = 40
 
@@ -28,9 +28,8 @@ class RunFilter:
     offset: int = 0
 
 
-def list_runs(connection: Connection, wanted: RunFilter) -> tuple[list[dict[str, Any]], int]:
+def list_runs(connection: Connection, wanted: RunFilter, now: float) -> tuple[list[dict[str, Any]], int]:
     """Return a page of runs, newest first, and how many there are in all."""
-    now = time.time()
     query = select(RunRow.__table__).order_by(RunRow.created_unix_s.desc(), RunRow.key.desc())
     if wanted.project is not None:
         query = query.where(RunRow.project == wanted.project)
@@ -41,26 +40,24 @@ def list_runs(connection: Connection, wanted: RunFilter) -> tuple[list[dict[str,
                 RunRow.id.icontains(wanted.search, autoescape=True),
             )
         )
-    if wanted.state in ("running", "lost"):
-        is_seen = RunRow.last_seen_unix_s >= now - LOST_AFTER_S
-        query = query.where(RunRow.state == "running", is_seen if wanted.state == "running" else ~is_seen)
-    elif wanted.state is not None:
-        query = query.where(RunRow.state == wanted.state)
+    if wanted.state is not None:
+        query = query.where(states_at(now)[wanted.state])
     total = connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
     rows = connection.execute(query.limit(wanted.limit).offset(wanted.offset)).all()
-    return [_describe(connection, row, now) for row in rows], total
+    ranks = list_ranks(connection, [row.key for row in rows], now)
+    return [_describe(connection, row, ranks[row.key], now) for row in rows], total
 
 
-def show_run(connection: Connection, run_id: str) -> dict[str, Any]:
+def show_run(connection: Connection, run_id: str, now: float) -> dict[str, Any]:
     """Return one run with its attempts, writers and series.
 
     Raises: RunNotFound.
     """
-    now = time.time()
     row = connection.execute(select(RunRow.__table__).where(RunRow.id == run_id)).first()
     if row is None:
         raise RunNotFound(f"There is no run {run_id}.")
     counts = _count_series(connection, row.key)
+    all_series = read_series(connection, row.key, with_steps=False)
     series: list[dict[str, Any]] = [
         {
             "series": each.name,
@@ -70,17 +67,18 @@ def show_run(connection: Connection, run_id: str) -> dict[str, Any]:
             "traits": each.traits,
             **counts.get(each.key, {"records": 0, "nonfinite": 0, "empty": 0}),
         }
-        for each in read_series(connection, row.key, with_steps=False)
+        for each in all_series
     ]
+    attempts = list_attempts(connection, row.key, all_series, now)
     writers = connection.execute(select(WriterRow.__table__).where(WriterRow.run == row.key)).all()
     counted: Counter[str] = Counter()
     for writer in writers:
         counted.update(writer.dropped)
     dropped, left_out = split_counts(counted)
-    return _describe(connection, row, now) | {
+    return _describe(connection, row, list_ranks(connection, [row.key], now)[row.key], now) | {
         "config": row.config,
         "environment": row.environment,
-        "attempts": _attempts(connection, row.key),
+        "attempts": attempts,
         "writers": [
             {
                 "writer": writer.writer,
@@ -95,6 +93,7 @@ def show_run(connection: Connection, run_id: str) -> dict[str, Any]:
         "series": series,
         "counts": {
             "records": row.records,
+            "hidden": sum(each["hidden"] for each in attempts),
             "nonfinite": sum(each["nonfinite"] for each in series),
             "empty": sum(each["empty"] for each in series),
             "gaps": sum(writer.gaps for writer in writers),
@@ -105,25 +104,25 @@ def show_run(connection: Connection, run_id: str) -> dict[str, Any]:
     }
 
 
-def state_of(row: Any, now: float) -> str:
-    """Return a run's state: as its writers told it, or lost where they fell silent."""
-    if row.state == "running" and row.last_seen_unix_s < now - LOST_AFTER_S:
-        return "lost"
-    return str(row.state)
-
-
-def _describe(connection: Connection, row: Any, now: float) -> dict[str, Any]:
+def _describe(connection: Connection, row: Any, ranks: dict[str, int], now: float) -> dict[str, Any]:
     series = read_series(connection, row.key, with_steps=False)
+    life = describe_life(row, now)
     described: dict[str, Any] = {
         "run": row.id,
         "project": row.project,
         "name": row.name,
-        "state": state_of(row, now),
+        "state": life.state,
+        "state_holds_s": life.holds_s,
+        "ranks": ranks,
         "created_unix_s": row.created_unix_s,
         "last_record_unix_s": row.last_record_unix_s,
         "last_record_age_s": None
         if row.last_record_unix_s is None
         else max(0.0, now - row.last_record_unix_s),
+        "last_seen_age_s": life.silent_s,
+        "usual_interval_s": row.usual_interval_s,
+        "stalled_after_s": row.stalled_after_s,
+        "lost_after_s": row.lost_after_s,
         "records": row.records,
         "series": [each.name for each in series],
         "tags": row.tags,
@@ -181,24 +180,3 @@ def _count_series(connection: Connection, run: int) -> dict[int, dict[str, int]]
         row.series: {"records": int(row.records), "nonfinite": int(row.nonfinite), "empty": int(row.empty)}
         for row in connection.execute(query)
     }
-
-
-def _attempts(connection: Connection, run: int) -> list[dict[str, Any]]:
-    counted = (
-        select(RecordRow.attempt, func.count().label("records"))
-        .where(RecordRow.run == run)
-        .group_by(RecordRow.attempt)
-    )
-    records = {row.attempt: row.records for row in connection.execute(counted)}
-    query = select(AttemptRow.__table__).where(AttemptRow.run == run).order_by(AttemptRow.started_unix_s)
-    return [
-        {
-            "attempt": number,
-            "started_unix_s": row.started_unix_s,
-            "start_epoch": row.start_epoch,
-            "start_batch": row.start_batch,
-            "world_size": row.world_size,
-            "records": records.get(row.key, 0),
-        }
-        for number, row in enumerate(connection.execute(query), start=1)
-    ]

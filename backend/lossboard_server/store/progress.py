@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from lossboard import wire
-from lossboard_server.store.tables import SILENT, AttemptRow, EpochRow, SeriesRow, WriterRow
-
-LOST_AFTER_S = 30.0  # three heartbeats of a client
+from lossboard_server.domain.attempts import find_stretches
+from lossboard_server.store.series import read_attempts, read_reach
+from lossboard_server.store.tables import SILENT, EpochRow, SeriesRow, WriterRow
 
 
 @dataclass(slots=True)
@@ -42,16 +42,16 @@ def read_progress(connection: Connection, run: Any) -> Progress:
     query_writers = (
         select(WriterRow.attempt, WriterRow.rank, WriterRow.state)
         .where(WriterRow.run == run.key, WriterRow.state != SILENT)
-        .order_by(WriterRow.last_seen_unix_s)
+        .order_by(WriterRow.last_seen_unix_s, WriterRow.writer)
     )
     writers: Sequence[Any] = connection.execute(query_writers).all()
-    start = -1
+    start, before = -1, 0
     attempts = {row.attempt for row in (*trained, *writers)}
     if len(attempts) > 1:
-        newest_attempt, start = _find_newest(connection, run.key, attempts)
+        newest_attempt, start, before = _find_newest(connection, run.key, attempts)
         trained = [row for row in trained if row.attempt == newest_attempt]
         writers = [row for row in writers if row.attempt == newest_attempt]
-    newest = {row.rank: max(row.newest, start) for row in trained}
+    newest = {row.rank: max(row.newest + before, start) for row in trained}
     # A rank that was started again is as its newest writer says.
     states = {writer.rank: writer.state for writer in writers}
     for rank in states:
@@ -61,13 +61,14 @@ def read_progress(connection: Connection, run: Any) -> Progress:
     return Progress(newest, {rank for rank, state in states.items() if state in wire.END_STATES})
 
 
-def _find_newest(connection: Connection, run: int, attempts: set[int]) -> tuple[int, int]:
-    """Return the key and the first epoch, -1 where unknown, of the attempt that started last."""
-    query = (
-        select(AttemptRow.key, AttemptRow.start_epoch)
-        .where(AttemptRow.run == run, AttemptRow.key.in_(attempts))
-        .order_by(AttemptRow.started_unix_s.desc(), AttemptRow.key.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).one()
-    return row.key, -1 if row.start_epoch is None else row.start_epoch
+def _find_newest(connection: Connection, run: int, attempts: set[int]) -> tuple[int, int, int]:
+    """Return the key of the attempt that started last, its first epoch, and what its epochs are moved by.
+
+    One of unknown position has its epochs counted on behind those before it; −1 where there are none.
+    """
+    known = read_attempts(connection, run)
+    newest = [attempt for attempt in known if attempt.key in attempts][-1]
+    if newest.start is not None:
+        return newest.key, newest.start[0], 0
+    before = find_stretches(known, read_reach(connection, run, known))[newest.key].epochs_before
+    return newest.key, before or -1, before

@@ -1,11 +1,13 @@
 """Reading epochs back: the visible ones with their summaries, and the views of each."""
 
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
+from lossboard_server.domain.attempts import ENDLESS
 from lossboard_server.domain.blocks import Place
 from lossboard_server.domain.meaning import Reduction
 from lossboard_server.domain.objective import has_large_steps
@@ -21,6 +23,7 @@ from lossboard_server.store.budget import Budget
 from lossboard_server.store.rollup import EPOCHS, read_summary
 from lossboard_server.store.rows import read_part, read_pass
 from lossboard_server.store.series import Series, is_train_of
+from lossboard_server.store.spread import spread_epochs
 from lossboard_server.store.tables import EpochRow, RecordRow
 
 _record = RecordRow.__table__.c
@@ -74,39 +77,45 @@ class Epoch:
         return any(rank.nonfinite for rank in self.ranks.values())
 
 
-def read_epochs(connection: Connection, series: Series, *, at_most: int | None = None) -> list[Epoch]:
+def read_epochs(
+    connection: Connection,
+    series: Series,
+    *,
+    at_most: int | None = None,
+    hidden: Counter[int] | None = None,
+) -> list[Epoch]:
     """Return the visible epochs of a series in order; `at_most` takes some, spread over all, with the last.
 
-    Epochs that an attempt cuts in two are computed anew from their rows.
+    Epochs that an attempt cuts in two are computed anew from their rows. `hidden` counts by
+    attempt the records that are left out, where all epochs are read.
     """
     query = select(*EPOCHS.columns).where(_epoch.run == series.run, _epoch.series == series.key)
     if at_most is not None:
-        query = query.where(_epoch.epoch.in_(_spread_epochs(connection, series, at_most)))
+        query = query.where(spread_epochs(connection, series, at_most))
     found: dict[tuple[int, int, int], Epoch] = {}
-    ends: dict[int, float | None] = {}
+    cut = _CutEpochs(connection, series)
     query = query.order_by(_epoch.epoch, _epoch.pass_no, _epoch.rank).execution_options(yield_per=1_000)
     for row in connection.execute(query):
         _, attempt, epoch_no, pass_no, rank, code = row[:6]
-        if series.is_hidden(attempt, epoch_no):
+        stretch = series.stretches.get(attempt)
+        if stretch is None:
             continue
-        reduction = Reduction(code)
-        stored = summary = series.continue_steps(attempt, read_summary(row))
-        cut = series.cut_within(attempt, epoch_no)
-        if cut is not None and series.is_train:
-            lines = list(read_part(connection, series, attempt, epoch_no, pass_no, range(cut), rank))
-            if not lines:
-                continue
-            summary, reduction = summarise(lines), reduction_of(line.evaluation.reduction for line in lines)
-        elif cut is not None:
-            if attempt not in ends:
-                ends[attempt] = _read_hidden_time(connection, series, attempt, (epoch_no, cut))
-            if not _is_before(summary, ends[attempt]):
-                continue
+        batches = stretch.batches(epoch_no)
+        stored, reduction = read_summary(row), Reduction(code)
+        summary: Summary | None = series.continue_steps(attempt, stored)
+        if batches is not None:
+            summary, reduction = cut.read(row, stored, batches)
+        left_out = stored.seen - (0 if summary is None else summary.seen)
+        if hidden is not None and left_out:
+            hidden[attempt] += left_out
+        if summary is None:
+            continue
         own = None if series.is_train else attempt
-        place = (epoch_no, 0 if own is None else series.order[own], pass_no)
+        shown_epoch, shown_pass = stretch.place(epoch_no, pass_no, series.is_train)
+        place = (shown_epoch, 0 if own is None else series.order[own], shown_pass)
         epoch = found.get(place)
         if epoch is None:
-            epoch = found[place] = Epoch(epoch_no, pass_no, reduction, own)
+            epoch = found[place] = Epoch(shown_epoch, shown_pass, reduction, own)
         epoch.reduction = epoch.reduction if epoch.reduction is reduction else Reduction.UNKNOWN
         known = epoch.ranks.get(rank)
         epoch.ranks[rank] = summary if known is None else merge(known, summary)
@@ -114,31 +123,48 @@ def read_epochs(connection: Connection, series: Series, *, at_most: int | None =
     return [found[place] for place in sorted(found)]
 
 
-def _read_hidden_time(
-    connection: Connection, series: Series, attempt: int, cut: tuple[int, int]
-) -> float | None:
-    """Return when an attempt trained the first batch that a later one hides; None: it never did."""
-    query = select(func.min(_record.time_unix_s)).where(
-        is_train_of(series.run),
-        _record.attempt == attempt,
-        _record.epoch == cut[0],
-        _record.batch >= cut[1],
-    )
-    time: float | None = connection.execute(query).scalar()
-    return time
+@dataclass(slots=True)
+class _CutEpochs:
+    """Reads what is shown of an epoch of which an attempt shows only some batches."""
 
+    connection: Connection
+    series: Series
+    _times: dict[tuple[int, int, int], float | None] = field(default_factory=dict)
 
-def _is_before(summary: Summary, hidden_from: float | None) -> bool:
-    """Tell whether a pass began before training went beyond the cut; not where no time tells it."""
-    return hidden_from is None or (summary.first_time is not None and summary.first_time < hidden_from)
+    def read(self, row: Any, stored: Summary, batches: range) -> tuple[Summary | None, Reduction]:
+        """Return the part of a stored epoch that is shown, None for nothing of it, and its reduction."""
+        _, attempt, epoch, pass_no, rank, code = row[:6]
+        if batches.start >= batches.stop:
+            return None, Reduction(code)
+        if not self.series.is_train:
+            return stored if self._shows_pass(attempt, epoch, stored, batches) else None, Reduction(code)
+        lines = list(read_part(self.connection, self.series, attempt, epoch, pass_no, batches, rank))
+        reduction = reduction_of(line.evaluation.reduction for line in lines)
+        return summarise(lines) if lines else None, reduction
 
+    def _shows_pass(self, attempt: int, epoch: int, summary: Summary, batches: range) -> bool:
+        """Tell whether a pass began while training made these batches; where no time tells, it did not."""
+        if batches.start > 0 and self._is_before(summary, self._time(attempt, epoch, batches.start)):
+            return False
+        end = None if batches.stop == ENDLESS else self._time(attempt, epoch, batches.stop)
+        return self._is_before(summary, end)
 
-def _spread_epochs(connection: Connection, series: Series, at_most: int) -> list[int]:
-    query = select(_epoch.attempt, _epoch.epoch).where(_epoch.run == series.run, _epoch.series == series.key)
-    found = connection.execute(query.distinct())
-    visible = sorted({row.epoch for row in found if not series.is_hidden(row.attempt, row.epoch)})
-    step = -(-len(visible) // at_most) or 1
-    return visible[::-1][::step]
+    def _time(self, attempt: int, epoch: int, batch: int) -> float | None:
+        """Return when an attempt trained the first batch from this one on; None: it never did."""
+        key = (attempt, epoch, batch)
+        if key not in self._times:
+            query = select(func.min(_record.time_unix_s)).where(
+                is_train_of(self.series.run),
+                _record.attempt == attempt,
+                _record.epoch == epoch,
+                _record.batch >= batch,
+            )
+            self._times[key] = self.connection.execute(query).scalar()
+        return self._times[key]
+
+    @staticmethod
+    def _is_before(summary: Summary, time: float | None) -> bool:
+        return time is None or (summary.first_time is not None and summary.first_time < time)
 
 
 def view(connection: Connection, series: Series, epoch: Epoch, budget: Budget | None = None) -> EpochViews:

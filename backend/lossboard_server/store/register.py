@@ -1,7 +1,6 @@
 """Making and finding what records hang on: runs, their series and their attempts."""
 
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
@@ -12,12 +11,15 @@ from lossboard_server.domain.changes import Change
 from lossboard_server.domain.meaning import Reduction
 from lossboard_server.errors import FieldError, InvalidInput, RunNotFound
 from lossboard_server.store.deliveries import AttemptStart, Registered, RunSpec, SeriesMeaning
+from lossboard_server.store.life import LIFE, begin_attempt, begin_life
 from lossboard_server.store.tables import AttemptRow, RunRow, SeriesRow
 
+TRAIN_SPLIT = "train/"
+
 # Made once: a request of ten records spends more on building its queries than on running them.
-_FIND_RUN = select(RunRow.key, RunRow.id, RunRow.name, RunRow.project, RunRow.state, RunRow.version).where(
-    RunRow.id == bindparam("run_id")
-)
+_FIND_RUN = select(
+    *(RunRow.key, RunRow.id, RunRow.name, RunRow.project, RunRow.state, RunRow.version, *LIFE)
+).where(RunRow.id == bindparam("run_id"))
 _SERIES_OF = select(SeriesRow.__table__).where(SeriesRow.run == bindparam("of_run"))
 _ATTEMPTS_OF = select(AttemptRow.__table__).where(AttemptRow.run == bindparam("of_run"))
 
@@ -45,36 +47,39 @@ def find_frameworks(connection: Connection, run: int) -> dict[str, str]:
     return {name: version for name, version in frameworks.items() if isinstance(version, str)}
 
 
-def register_run(connection: Connection, run_id: str, spec: RunSpec) -> tuple[Registered, list[Change]]:
+def register_run(
+    connection: Connection, run_id: str, spec: RunSpec, now: float
+) -> tuple[Registered, list[Change]]:
     """Make a run, or take up one that is there; the same request twice changes nothing.
 
-    A run that has ended runs again only with an attempt that is new: what a dead child
-    left is delivered, or the run is renamed, long after its end.
+    A run that has ended runs again only with an attempt that is newer than all before: what a
+    dead child left is delivered, or the run is renamed, long after its end.
     """
-    now = time.time()
-    known = connection.execute(select(RunRow.key, RunRow.version).where(RunRow.id == run_id)).first()
+    known = connection.execute(_FIND_RUN, {"run_id": run_id}).first()
     told: dict[str, Any] = {
         name: value
         for name in ("project", "name", "config", "tags", "environment")
         if (value := getattr(spec, name)) is not None
     }
-    told["last_seen_unix_s"] = now
     if known is None:
         base = {"project": "default", "name": run_id, "config": {}, "tags": [], "environment": {}}
-        fixed = {"id": run_id, "created_unix_s": now, "records": 0, "version": 1, "state": "running"}
+        fixed = {"id": run_id, "created_unix_s": now, "records": 0, "version": 1, **begin_life(now)}
         values = {**base, **fixed, **told}
         key = connection.execute(insert(RunRow).values(values).returning(RunRow.key)).scalar_one()
         version = 1
     else:
         key, version = known.key, known.version + 1
+        if _is_superseded(connection, key, spec.attempt):
+            told = {}
         connection.execute(update(RunRow).where(RunRow.key == key).values(version=version, **told))
     if spec.series:
         open_series(connection, key, dict(spec.series), ())
     number = 1
     if spec.attempt:
-        number, is_new = _declare_attempt(connection, key, spec.attempt)
-        if is_new and known is not None:
-            connection.execute(update(RunRow).where(RunRow.key == key).values(state="running"))
+        number = _declare_attempt(connection, key, spec.attempt)
+        begun = begin_attempt(find_run(connection, run_id), spec.attempt.started_unix_s, now)
+        if begun:
+            connection.execute(update(RunRow).where(RunRow.key == key).values(begun))
     run = find_run(connection, run_id)
     change = Change(run_id, set(spec.series), version, is_about_run=True)
     return Registered(run_id, run.name, run.project, number, known is None), [change]
@@ -116,21 +121,21 @@ def open_series(
 
 
 def open_attempts(
-    connection: Connection, run: int, starts: Mapping[float, tuple[int, int] | None]
+    connection: Connection, run: int, blocks: Mapping[float, Sequence[Block]]
 ) -> dict[float, int]:
     """Return each attempt's key by its start time, made where it is new.
 
-    `starts` gives the position of an attempt's first record, which is where a hand-typed
-    attempt begins; None where no record tells.
+    `blocks`: its records at hand. A hand-typed attempt begins where the first of its training
+    stands, whichever of them comes first; validation alone does not tell where it begins.
     """
-    if not starts:
+    if not blocks:
         return {}
     known = {row.started_unix_s: row for row in connection.execute(_ATTEMPTS_OF, {"of_run": run})}
     keys: dict[float, int] = {}
-    for started, start in sorted(starts.items()):
+    for started, own in sorted(blocks.items()):
         row = known.get(started)
         if row is None:
-            epoch, batch = start or (None, 0)
+            epoch, batch = _find_start(own) or (None, 0)
             key = (
                 max((other.key for other in known.values()), default=-1) + 1 + len(keys.keys() - known.keys())
             )
@@ -140,29 +145,55 @@ def open_attempts(
             keys[started] = key
             continue
         keys[started] = row.key
+        start = None if row.is_declared else _find_start(own)
         before = (row.start_epoch, row.start_batch) if row.start_epoch is not None else None
-        if not row.is_declared and start is not None and (before is None or start < before):
+        if start is not None and (before is None or start < before):
             where = (AttemptRow.run == run, AttemptRow.key == row.key)
             values = {"start_epoch": start[0], "start_batch": start[1]}
             connection.execute(update(AttemptRow).where(*where).values(values))
     return keys
 
 
-def _declare_attempt(connection: Connection, run: int, attempt: AttemptStart) -> tuple[int, bool]:
-    """Keep what the client says of an attempt; return its number and whether it was unknown."""
-    where_started = (AttemptRow.run == run, AttemptRow.started_unix_s == attempt.started_unix_s)
-    is_new = connection.execute(select(AttemptRow.key).where(*where_started)).first() is None
-    key = open_attempts(connection, run, {attempt.started_unix_s: None})[attempt.started_unix_s]
+def _find_start(blocks: Iterable[Block]) -> tuple[int, int] | None:
+    """Return the least position of training; an undeclared epoch stands where epoch 0 does."""
+    trained = [block for block in blocks if block.series.startswith(TRAIN_SPLIT)]
+    positions = (
+        (max(epoch, 0), batch)
+        for block in trained
+        for epoch, batch in zip(block.epoch, block.batch, strict=True)
+    )
+    return min(positions, default=None)
+
+
+def _declare_attempt(connection: Connection, run: int, attempt: AttemptStart) -> int:
+    """Keep what the client says of an attempt; return its number.
+
+    A rank that has not heard yet where its attempt starts takes nothing back from one that has.
+    """
+    where = (AttemptRow.run == run, AttemptRow.started_unix_s == attempt.started_unix_s)
+    open_attempts(connection, run, {attempt.started_unix_s: ()})
+    known = connection.execute(select(AttemptRow.__table__).where(*where)).one()
+    starts = [] if attempt.start_epoch is None else [(attempt.start_epoch, attempt.start_batch)]
+    if known.is_declared and known.start_epoch is not None:
+        starts.append((known.start_epoch, known.start_batch))
+    epoch, batch = min(starts, default=(None, 0))
     values = {
         "is_declared": True,
-        "start_epoch": attempt.start_epoch,
-        "start_batch": attempt.start_batch,
-        "world_size": attempt.world_size,
+        "start_epoch": epoch,
+        "start_batch": batch,
+        "world_size": max(attempt.world_size, known.world_size),
     }
-    where = (AttemptRow.run == run, AttemptRow.key == key)
     connection.execute(update(AttemptRow).where(*where).values(values))
     started = connection.execute(select(AttemptRow.started_unix_s).where(AttemptRow.run == run)).scalars()
-    return sum(other <= attempt.started_unix_s for other in started), is_new
+    return sum(other <= attempt.started_unix_s for other in started)
+
+
+def _is_superseded(connection: Connection, run: int, attempt: AttemptStart | None) -> bool:
+    """Whether a later attempt has already said what the run is: an older one may be synced after it."""
+    if attempt is None:
+        return False
+    later = (AttemptRow.run == run, AttemptRow.started_unix_s > attempt.started_unix_s)
+    return connection.execute(select(AttemptRow.key).where(*later).limit(1)).first() is not None
 
 
 def _series_values(meaning: SeriesMeaning | None, first: Block | None) -> dict[str, Any]:

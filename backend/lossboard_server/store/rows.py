@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Collection, Iterable, Iterator
+from heapq import merge
+from itertools import islice, pairwise
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, and_, case, literal, or_, select, text
 
+from lossboard_server.domain.attempts import Position, Stretch
 from lossboard_server.domain.blocks import Place
 from lossboard_server.domain.curves import MAX_EVENTS, is_event
 from lossboard_server.domain.meaning import Evaluation, Reduction
 from lossboard_server.domain.summary import Row
-from lossboard_server.store.series import Series
+from lossboard_server.store.series import Series, is_epoch
 from lossboard_server.store.tables import IS_EXTREME, RecordRow
 
 _record = RecordRow.__table__.c
@@ -23,23 +26,27 @@ _ORDER = (_record.epoch, _record.pass_no, _record.batch, _record.rank, _record.a
 
 def read_lines(connection: Connection, series: Series, first: int, last: int) -> Iterator[Row]:
     """Yield the visible records of a training series' epochs `first` to `last` in their order."""
-    query = _visible(series, first, last).where(_is_of_attempts(series)).order_by(*_ORDER)
-    return _lines(connection.execute(query.execution_options(yield_per=10_000)), series)
+    return _merge(_read_group(connection, series, group, first, last) for group in _groups(series))
 
 
 def read_pass(
     connection: Connection, series: Series, epoch: int, pass_no: int, attempt: int | None = None
 ) -> Iterator[Row]:
-    """Yield the records of one epoch and pass in their order.
+    """Yield the visible records of one epoch and pass in their order.
 
-    Of one attempt, hidden ones included; else of all, where they are visible.
+    Of one attempt's pass of validation all of them, since it is hidden as a whole or not at all.
     """
     if attempt is None:
-        query = _visible(series, epoch, epoch).where(_is_of_attempts(series))
-    else:
-        query = _select(series).where(_record.attempt == attempt, _record.epoch == epoch)
-    query = query.where(_record.pass_no == pass_no).order_by(*_ORDER)
-    return _lines(connection.execute(query.execution_options(yield_per=10_000)), series)
+        lines = read_lines(connection, series, epoch, epoch)
+        yield from (line for line in lines if line.pass_no == pass_no)
+        return
+    stretch = series.stretches[attempt]
+    own = epoch - stretch.epochs_before if epoch >= 0 else epoch
+    query = _select(series).where(
+        _record.attempt == attempt, _record.epoch == own, _record.pass_no == pass_no
+    )
+    rows = connection.execute(query.order_by(*_order((attempt,))).execution_options(yield_per=10_000))
+    yield from _lines(rows, series, stretch)
 
 
 def read_part(
@@ -60,7 +67,7 @@ def read_part(
     )
     if rank is not None:
         query = query.where(_record.rank == rank)
-    return _lines(connection.execute(query), series)
+    return _lines(connection.execute(query), series, Stretch())
 
 
 def read_extremes(connection: Connection, series: Series, places: Collection[Place]) -> list[Row]:
@@ -71,21 +78,63 @@ def read_extremes(connection: Connection, series: Series, places: Collection[Pla
     if not places:
         return []
     first, last = min(places)[0], max(places)[0]
-    query = _visible(series, first, last).where(text(f"({IS_EXTREME})"))
-    newest = query.order_by(*(column.desc() for column in _ORDER)).execution_options(yield_per=MAX_EVENTS)
     found: list[Row] = []
-    for line in _lines(connection.execute(newest), series):
-        if is_event(line) and (line.epoch, line.pass_no) in places:
-            found.append(line)
-        if len(found) == MAX_EVENTS:
-            break
-    return found[::-1]
+    for group in _groups(series):
+        query = _visible(series, group, first, last).where(text(f"({IS_EXTREME})"))
+        if len(group) < len(series.order):  # a sum, since the attempt's name would draw it to another index
+            query = query.where((_record.attempt + 0).in_(group))
+        columns = (column.desc() for column in _order(group))
+        newest = query.order_by(*columns).execution_options(yield_per=MAX_EVENTS)
+        lines = _lines(connection.execute(newest), series, series.stretches[group[0]])
+        events = (line for line in lines if is_event(line) and (line.epoch, line.pass_no) in places)
+        found += islice(events, MAX_EVENTS)
+    found.reverse()  # sorting keeps the order of what stands at one place
+    return sorted(found, key=_stand)[-MAX_EVENTS:]
 
 
-def _lines(rows: Iterable[Any], series: Series) -> Iterator[Row]:
+def _merge(groups: Iterable[Iterator[Row]]) -> Iterator[Row]:
+    """Merge groups of attempts, each in its order; one group, the usual case, is left as it is."""
+    all_groups = list(groups)
+    return all_groups[0] if len(all_groups) == 1 else merge(*all_groups, key=_stand)
+
+
+def _stand(row: Row) -> tuple[int, int, int, int]:
+    return row.epoch, row.pass_no, row.batch, row.rank
+
+
+def _groups(series: Series) -> list[tuple[int, ...]]:
+    """Return the attempts in order, those together whose epochs count alike: one query reads them."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for attempt, stretch in series.stretches.items():
+        groups.setdefault((stretch.epochs_before, stretch.passes_before), []).append(attempt)
+    return [tuple(group) for group in groups.values()] or [()]
+
+
+def _read_group(
+    connection: Connection, series: Series, group: tuple[int, ...], first: int, last: int
+) -> Iterator[Row]:
+    # The key leads with the attempt: unless it is named, an epoch is found by reading the whole series.
+    is_of = _record.attempt == group[0] if len(group) == 1 else _record.attempt.in_(group)
+    query = _visible(series, group, first, last).where(is_of).order_by(*_order(group))
+    rows = connection.execute(query.execution_options(yield_per=10_000))
+    return _lines(rows, series, series.stretches[group[0]] if group else Stretch())
+
+
+def _order(group: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return the order of records; attempts in that of their starts, whichever way they arrived."""
+    if all(a < b for a, b in pairwise(group)):
+        return _ORDER
+    started = case(*((_record.attempt == attempt, literal(n)) for n, attempt in enumerate(group)))
+    return (*_ORDER[:4], started, _record.call)
+
+
+def _lines(rows: Iterable[Any], series: Series, stretch: Stretch) -> Iterator[Row]:
+    more, passes = stretch.epochs_before, stretch.passes_before
     for epoch, pass_no, batch, rank, loss, size, weight, divisor, window, own, step, time in rows:
         reduction = series.reduction if own is None else Reduction(own)
         evaluation = Evaluation(math.nan if loss is None else loss, size, weight, divisor, window, reduction)
+        if more or passes:
+            epoch, pass_no = stretch.place(epoch, pass_no, series.is_train)
         yield Row(epoch, batch, rank, evaluation, step, time, pass_no)
 
 
@@ -101,20 +150,32 @@ def _select(series: Series) -> Any:
     return query.where(_record.run == series.run, _record.series == series.key)
 
 
-def _is_of_attempts(series: Series) -> ColumnElement[bool]:
-    # The key leads with the attempt: unless it is named, an epoch is found by reading the whole series.
-    attempts = list(series.cuts)
-    return _record.attempt == attempts[0] if len(attempts) == 1 else _record.attempt.in_(attempts)
-
-
-def _visible(series: Series, first: int, last: int) -> Any:
-    query = _select(series).where(_record.epoch.between(first, last))
+def _visible(series: Series, group: tuple[int, ...], first: int, last: int) -> Any:
+    more = series.stretches[group[0]].epochs_before if group else 0
+    # An undeclared epoch is not counted on: it stands before all others.
+    own_first, own_last = max(first - more, 0) if first >= 0 else -1, last - more if last >= 0 else last
+    query = _select(series).where(
+        _record.epoch.between(own_first, own_last if first >= 0 else max(own_last, -1))
+    )
     hidden = [
-        and_(
-            _record.attempt == attempt,
-            or_(_record.epoch > cut[0], and_(_record.epoch == cut[0], _record.batch >= cut[1])),
-        )
-        for attempt, cut in series.cuts.items()
-        if cut is not None
+        and_(_record.attempt == attempt, edge)
+        for attempt in group
+        for edge in _edges(series.stretches[attempt])
     ]
     return query.where(~or_(*hidden)) if hidden else query
+
+
+def _edges(stretch: Stretch) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions for being outside a stretch."""
+    if stretch.end is not None:
+        yield _is_from(stretch.end)
+    if stretch.first is not None:
+        yield ~_is_from(stretch.first)
+
+
+def _is_from(position: Position) -> ColumnElement[bool]:
+    """Return the condition that a record stands there or behind; undeclared epochs stand in epoch 0."""
+    epoch, batch = position
+    if epoch < 0:
+        return _record.epoch >= -1
+    return or_(_record.epoch > epoch, and_(is_epoch(_record.epoch, epoch), _record.batch >= batch))

@@ -1,17 +1,19 @@
 """The series of a run: what their numbers mean, and what of them a resumed training shows."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from lossboard_server.domain.attempts import (
     Attempt,
-    Position,
+    Hidden,
     Span,
+    Stretch,
     count_steps_before,
-    find_cuts,
+    find_hidden,
+    find_stretches,
     order,
 )
 from lossboard_server.domain.meaning import Reduction
@@ -19,16 +21,16 @@ from lossboard_server.domain.summary import Summary
 from lossboard_server.store.tables import AttemptRow, EpochRow, RecordRow, SeriesRow
 
 TRAIN = "train"
+FIRST_SPLITS = (TRAIN, "val")
+FIRST_LOSS = "loss"  # what `watch` and `log` call it where nobody names it
 
 _epoch = EpochRow.__table__.c
 _record = RecordRow.__table__.c
-_Steps = tuple[int, int | None, int | None]
-"""(attempt, least step, greatest step)."""
 
 
 @dataclass(slots=True)
 class Series:
-    """A series of one run, with the positions from which later attempts hide its records."""
+    """A series of one run, with what is shown of each of its attempts."""
 
     run: int
     key: int
@@ -36,10 +38,13 @@ class Series:
     reduction: Reduction
     weight_unit: str
     weight_source: str
-    cuts: dict[int, Position | None]
+    stretches: dict[int, Stretch]
+    """By the attempt's key; an attempt that is not in it is not shown."""
     traits: dict[str, Any] = field(default_factory=dict)
+    attempts: Sequence[Attempt] = ()
+    """Of the run, in the order of their starts."""
     order: dict[int, int] = field(default_factory=dict)
-    """The number of each attempt in the order of their starts, by its key."""
+    """The number of each attempt in the order of their starts, from 0, by its key."""
     steps_before: dict[int, int] = field(default_factory=dict)
     """What to add to an attempt's steps, which it counts from its own start."""
 
@@ -58,15 +63,11 @@ class Series:
         """Whether its records were made while training; else they come in passes without updates."""
         return self.split == TRAIN
 
-    def is_hidden(self, attempt: int, epoch: int) -> bool:
-        """Whether a later attempt hides this epoch of an attempt as a whole."""
-        cut = self.cuts.get(attempt)
-        return cut is not None and (epoch > cut[0] or (epoch == cut[0] and cut[1] == 0))
-
-    def cut_within(self, attempt: int, epoch: int) -> int | None:
-        """Return the batch at which a later attempt cuts this epoch in two; None where none does."""
-        cut = self.cuts.get(attempt)
-        return cut[1] if cut is not None and cut[0] == epoch and cut[1] > 0 else None
+    @property
+    def rank(self) -> tuple[int, bool, str]:
+        """Its place among a run's series: by name, since the order of arrival is not the same twice."""
+        first = FIRST_SPLITS.index(self.split) if self.split in FIRST_SPLITS else len(FIRST_SPLITS)
+        return first, self.loss_name != FIRST_LOSS, self.name
 
     def continue_steps(self, attempt: int, summary: Summary) -> Summary:
         """Move a fresh summary's steps behind those that were made before its attempt."""
@@ -76,38 +77,61 @@ class Series:
             summary.last_step += before
         return summary
 
+    def showing(self, stretches: dict[int, Stretch]) -> "Series":
+        """Return the series with other stretches of it shown, its steps where they are."""
+        return replace(self, stretches=stretches)
+
+
+def read_attempts(connection: Connection, run: int) -> list[Attempt]:
+    """Return a run's attempts in the order in which they started."""
+    query = select(
+        AttemptRow.key, AttemptRow.started_unix_s, AttemptRow.start_epoch, AttemptRow.start_batch
+    ).where(AttemptRow.run == run)
+    return order(
+        Attempt(key, started, None if epoch is None else (epoch, batch))
+        for key, started, epoch, batch in connection.execute(query)
+    )
+
 
 def read_series(connection: Connection, run: int, *, with_steps: bool = True) -> list[Series]:
-    """Return a run's series, training splits first, each group in order of making.
+    """Return a run's series, training splits first, each group by name.
 
     `with_steps` False leaves an attempt's steps as it counted them, which saves a query where a
     run was resumed and nobody asks for steps.
     """
-    attempts = [
-        Attempt(
-            row.key,
-            row.started_unix_s,
-            None if row.start_epoch is None else (row.start_epoch, row.start_batch),
-        )
-        for row in connection.execute(select(AttemptRow).where(AttemptRow.run == run))
-    ]
-    cuts = find_cuts(attempts)
-    numbers = {attempt.key: number for number, attempt in enumerate(order(attempts))}
-    query = select(SeriesRow.__table__).where(SeriesRow.run == run).order_by(SeriesRow.key)
+    attempts = read_attempts(connection, run)
+    stretches = find_stretches(attempts, read_reach(connection, run, attempts))
+    numbers = {attempt.key: number for number, attempt in enumerate(attempts)}
+    query = select(SeriesRow.__table__).where(SeriesRow.run == run)
     found = [
         Series(
-            *(run, row.key, row.name, Reduction(row.reduction), row.weight_unit, row.weight_source, cuts),
+            *(run, row.key, row.name, Reduction(row.reduction), row.weight_unit, row.weight_source),
+            stretches=stretches,
             traits=row.traits,
+            attempts=attempts,
             order=numbers,
         )
         for row in connection.execute(query)
     ]
     if with_steps and len(attempts) > 1:
-        trains = [series.key for series in found if series.is_train]
-        steps = count_steps_before(attempts, _read_spans(connection, run, trains, cuts))
+        steps = _count_steps(connection, found, attempts, stretches)
         for series in found:
             series.steps_before = steps
-    return sorted(found, key=lambda series: not series.is_train)
+    return sorted(found, key=lambda series: series.rank)
+
+
+def read_hidden(connection: Connection, run: int, keys: Collection[int]) -> list[Hidden]:
+    """Return what is hidden of some attempts of a run, in the order of their starts."""
+    attempts = read_attempts(connection, run)
+    return find_hidden(attempts, read_reach(connection, run, attempts), keys)
+
+
+def read_reach(connection: Connection, run: int, attempts: Sequence[Attempt]) -> dict[int, int]:
+    """Return each attempt's greatest epoch; nothing where all of them say where they start."""
+    if all(attempt.start is not None for attempt in attempts[1:]):
+        return {}
+    query = select(_epoch.attempt, func.max(_epoch.epoch)).where(_epoch.run == run).group_by(_epoch.attempt)
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def is_train_of(run: int) -> ColumnElement[bool]:
@@ -116,41 +140,66 @@ def is_train_of(run: int) -> ColumnElement[bool]:
     return and_(_record.run == run, _record.series.in_(keys))
 
 
-def _read_spans(
-    connection: Connection, run: int, trains: Sequence[int], cuts: dict[int, Position | None]
-) -> dict[int, Span]:
-    """Return the visible steps of each attempt, over all its training."""
+def _count_steps(
+    connection: Connection,
+    all_series: Sequence[Series],
+    attempts: Sequence[Attempt],
+    stretches: Mapping[int, Stretch],
+) -> dict[int, int]:
+    """Return the visible steps before each attempt, over all its training."""
+    trains = [series for series in all_series if series.is_train]
+    if not trains:
+        return {}
+    run, keys = trains[0].run, [series.key for series in trains]
+    spans: dict[int, Span] = {}
+    whole = _read_whole_spans(connection, run, keys, stretches)
+    for attempt, first, last in [*whole, *_read_part_spans(connection, run, keys, stretches)]:
+        if first is None or last is None:
+            continue
+        known = spans.get(attempt, Span(first, last))
+        spans[attempt] = Span(min(known.first, first), max(known.last, last))
+    return count_steps_before(attempts, spans)
+
+
+def _read_whole_spans(
+    connection: Connection, run: int, trains: Sequence[int], stretches: Mapping[int, Stretch]
+) -> Sequence[Any]:
+    """Return (attempt, least, greatest step) of the epochs that are shown as a whole."""
     whole = [
-        _epoch.attempt == attempt if cut is None else and_(_epoch.attempt == attempt, _epoch.epoch < cut[0])
-        for attempt, cut in cuts.items()
+        _epoch.attempt == attempt
+        if stretch.end is None
+        else and_(_epoch.attempt == attempt, _epoch.epoch < stretch.end[0])
+        for attempt, stretch in stretches.items()
+        if stretch.end is None or stretch.end[0] > 0  # an undeclared epoch stands in epoch 0
     ]
     query = (
         select(_epoch.attempt, func.min(_epoch.first_step), func.max(_epoch.last_step))
         .where(_epoch.run == run, _epoch.series.in_(trains), or_(*whole))
         .group_by(_epoch.attempt)
     )
-    found: list[_Steps] = [(row[0], row[1], row[2]) for row in connection.execute(query)]
-    for attempt, cut in cuts.items():
-        if cut is not None and cut[1] > 0:
-            found.append((attempt, *_read_part_span(connection, run, trains, attempt, cut)))
-    spans: dict[int, Span] = {}
-    for attempt, first, last in found:
-        if first is None or last is None:
+    return connection.execute(query).all()
+
+
+def _read_part_spans(
+    connection: Connection, run: int, trains: Sequence[int], stretches: Mapping[int, Stretch]
+) -> list[Any]:
+    """Return the same of the epochs that a later attempt cuts in two."""
+    found = []
+    for attempt, stretch in stretches.items():
+        if stretch.end is None or stretch.end[1] == 0:
             continue
-        known = spans.get(attempt, Span(first, last))
-        spans[attempt] = Span(min(known.first, first), max(known.last, last))
-    return spans
+        query = select(func.min(_record.step), func.max(_record.step)).where(
+            _record.run == run,
+            _record.series.in_(trains),
+            _record.attempt == attempt,
+            is_epoch(_record.epoch, stretch.end[0]),
+            _record.batch < stretch.end[1],
+        )
+        found.append((attempt, *connection.execute(query).one()))
+    return found
 
 
-def _read_part_span(
-    connection: Connection, run: int, trains: Sequence[int], attempt: int, cut: Position
-) -> tuple[int | None, int | None]:
-    query = select(func.min(_record.step), func.max(_record.step)).where(
-        _record.run == run,
-        _record.series.in_(trains),
-        _record.attempt == attempt,
-        _record.epoch == cut[0],
-        _record.batch < cut[1],
-    )
-    row = connection.execute(query).one()
-    return row[0], row[1]
+def is_epoch(column: Any, epoch: int) -> ColumnElement[bool]:
+    """Return the condition that a record stands in an epoch; an undeclared one stands in epoch 0."""
+    condition: ColumnElement[bool] = column.in_((-1, 0)) if epoch == 0 else column == epoch
+    return condition

@@ -1,5 +1,6 @@
 """The store as the service uses it: one writer, many readers, one database."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -20,11 +21,17 @@ from lossboard_server.store.writer import Writer
 class Store:
     """Opens the database of a URL, brings its tables up to date and starts the writer.
 
-    `announce` is called on the writer's thread after each commit.
+    `announce` is called on the writer's thread after each commit; `clock` gives unix seconds.
     Raises: store.migrating.NewerDatabase for a database of a later release.
     """
 
-    def __init__(self, url: str, announce: Callable[[list[Change]], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        url: str,
+        announce: Callable[[list[Change]], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.clock = clock
         self._engine = open_engine(url)
         migrate(self._engine)
         self._writer = Writer(self._engine, announce)
@@ -33,11 +40,13 @@ class Store:
 
     def put_run(self, run_id: str, spec: RunSpec) -> "Future[Registered]":
         """Make a run or take it up; the future is set after the commit."""
-        return self._writer.submit(lambda connection: register_run(connection, run_id, spec))
+        return self._writer.submit(lambda connection: register_run(connection, run_id, spec, self.clock()))
 
     def put_records(self, run_id: str, delivery: Delivery) -> "Future[Receipt]":
         """Store a request's records; the future is set after the commit."""
-        return self._writer.submit(lambda connection: store_delivery(connection, run_id, delivery))
+        return self._writer.submit(
+            lambda connection: store_delivery(connection, run_id, delivery, self.clock())
+        )
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lossboard_server.domain.attempts import Attempt, find_cuts
+from lossboard_server.domain.attempts import Attempt, find_stretches
 from lossboard_server.domain.curves import Curve, Standing, bucket_rows, draw
 from lossboard_server.domain.explaining.epoch import Explained
 from lossboard_server.domain.explaining.explanation import explain_epoch
@@ -204,11 +204,11 @@ def visible_rows(records: list[dict[str, Any]]) -> list[Row]:
     starts: dict[int, tuple[int, int]] = {}
     for record in records:
         starts.setdefault(record.get("attempt", 0), (record["epoch"], record["batch"]))
-    cuts = find_cuts(Attempt(key, float(key), start) for key, start in starts.items())
+    stretches = find_stretches((Attempt(key, float(key), start) for key, start in starts.items()), {})
     shown = []
     for record in records:
-        cut = cuts[record.get("attempt", 0)]
-        if cut is None or (record["epoch"], record["batch"]) < cut:
+        batches = stretches[record.get("attempt", 0)].batches(record["epoch"])
+        if batches is None or batches.start <= record["batch"] < batches.stop:
             shown.append(record)
     return rows_of(shown)
 

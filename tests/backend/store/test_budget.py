@@ -1,27 +1,16 @@
 """Reading rows within a budget, and remembering what they told."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from sqlalchemy import event
 
 from lossboard.wire import Record
 from lossboard_server.domain.blocks import as_blocks
 from lossboard_server.store.budget import Budget, Memo
-from lossboard_server.store.deliveries import Delivery, RunSpec
+from lossboard_server.store.deliveries import Delivery
 from lossboard_server.store.reading import read_epochs, view
 from lossboard_server.store.rows import read_lines
 from lossboard_server.store.series import read_series
 from lossboard_server.store.store import Store
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path / 's.db'}")
-    store.put_run("r", RunSpec()).result(5)
-    yield store
-    store.close()
 
 
 def send(store: Store, epoch: int, *losses: float, rank: int = 0) -> None:

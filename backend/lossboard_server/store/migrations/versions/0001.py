@@ -28,15 +28,47 @@ def upgrade() -> None:
         sa.Column("environment", sa.JSON(), nullable=False, comment="versions, host, commit, command"),
         sa.Column("tags", sa.JSON(), nullable=False, comment="free words"),
         sa.Column(
-            "state", sa.String(length=16), nullable=False, comment="running, finished or failed as last told"
+            "state",
+            sa.String(length=16),
+            nullable=False,
+            comment="running or how it ended, as told",
         ),
-        sa.Column("created_unix_s", sa.Double(), nullable=False, comment="unix s, by the service's clock"),
         sa.Column(
-            "last_seen_unix_s", sa.Double(), nullable=False, comment="unix s of the last request of a writer"
+            "created_unix_s",
+            sa.Double(),
+            nullable=False,
+            comment="unix s, by the service's clock",
         ),
         sa.Column(
-            "last_record_unix_s", sa.Double(), nullable=True, comment="unix s of the newest record's arrival"
+            "attempt_unix_s",
+            sa.Double(),
+            nullable=True,
+            comment="start of its newest attempt, as told",
         ),
+        sa.Column(
+            "attempt_seen_unix_s",
+            sa.Double(),
+            nullable=False,
+            comment="unix s when that attempt was first heard of",
+        ),
+        sa.Column("last_seen_unix_s", sa.Double(), nullable=False, comment="unix s of its last sign of life"),
+        sa.Column(
+            "last_record_unix_s", sa.Double(), nullable=True, comment="unix s when its last record was logged"
+        ),
+        sa.Column(
+            "usual_interval_s", sa.Double(), nullable=True, comment="s between records: domain/pace.py"
+        ),
+        sa.Column(
+            "usual_over_s",
+            sa.Double(),
+            nullable=False,
+            comment="s of records that the interval was learnt from",
+        ),
+        sa.Column("pause_s", sa.Double(), nullable=False, comment="s, the longest usual pause"),
+        sa.Column(
+            "stalled_after_s", sa.Double(), nullable=True, comment="s without a record; null: not known yet"
+        ),
+        sa.Column("lost_after_s", sa.Double(), nullable=False, comment="s without a sign of life"),
         sa.Column("records", sa.BigInteger(), nullable=False, comment="rows stored, hidden ones included"),
         sa.Column("version", sa.BigInteger(), nullable=False, comment="bumped by every writing transaction"),
         sa.PrimaryKeyConstraint("key", name="pk_runs"),
@@ -173,12 +205,9 @@ def upgrade() -> None:
         sa.Column("next", sa.BigInteger(), nullable=False, comment="index of the first record not yet taken"),
         sa.Column("gaps", sa.BigInteger(), nullable=False, comment="records it numbered and never sent"),
         sa.Column(
-            "state",
-            sa.String(length=16),
-            nullable=False,
-            comment="running, finished, failed; silent: it never told",
+            "state", sa.String(length=16), nullable=False, comment="as runs.state; silent: it never told"
         ),
-        sa.Column("last_seen_unix_s", sa.Double(), nullable=False, comment="unix s of its last request"),
+        sa.Column("last_seen_unix_s", sa.Double(), nullable=False, comment="unix s of its last sign of life"),
         sa.Column("dropped", sa.JSON(), nullable=False, comment="reason to count, as the client told it"),
         sa.ForeignKeyConstraint(["run"], ["runs.key"], name="fk_writers_run_runs", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run", "writer", name="pk_writers"),
