@@ -73,6 +73,11 @@ class Service:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started and not ended."""
+        return self._process is not None
+
+    @property
     def log(self) -> str:
         """What the service printed, over all its starts."""
         return (self.folder / "service.log").read_text(encoding="utf-8", errors="replace")

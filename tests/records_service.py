@@ -1,5 +1,6 @@
 """A small real HTTP service that keeps the records contract and can misbehave, for tests of the client."""
 
+import gzip
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ from lossboard import wire
 from lossboard.identity import started_ticks
 
 TOKEN = "a token of the tests, long enough"
+TRICKLE_S = 0.05
 
 Reply = tuple[int, dict[str, Any]]
 
@@ -22,8 +24,9 @@ Reply = tuple[int, dict[str, Any]]
 class RecordsService:
     """Stores what is sent, exactly once by (run, writer) and index; `faults` are used up one a POST.
 
-    A fault is a status, `close` (committed, the acknowledgement lost), `garbage` or
-    `forget-run`. Rows whose loss is in `bad_losses` are refused, named or not.
+    A fault is a status, `foreign` (another service's 200), `forget-run`, or, once the request is
+    committed, `close` (no answer), `garbage`, `truncated`, `trickle` (a byte every TRICKLE_S until the
+    test ends) or `silent`. Rows whose loss is in `bad_losses` are refused, named or not.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,10 +37,12 @@ class RecordsService:
         self.faults: list[str] = []
         self.bad_losses: set[float] = set()
         self.names_rows = True
-        self.retry_after: str | None = None
+        self.headers: dict[str, str] = {}  # of answers that refuse
         self.puts: list[tuple[str, dict[str, Any]]] = []
         self.posts: list[dict[str, Any]] = []
         self.authorizations: list[str | None] = []
+        self.encodings: list[str | None] = []
+        self.connections = 0
         self.states: list[tuple[str, str]] = []
         self.dropped: dict[str, dict[str, int]] = {}
         self.rows: list[dict[str, Any]] = []
@@ -45,6 +50,7 @@ class RecordsService:
         self.duplicates = 0
         self.runs: set[str] = set()
         self.lock = threading.Lock()
+        self.is_over = threading.Event()
         self._server: _Server | None = None
 
     @property
@@ -54,6 +60,7 @@ class RecordsService:
 
     def start(self) -> "RecordsService":
         """Listen, on the same port as before if there was one, and write the services file."""
+        self.is_over.clear()
         handler = type("Handler", (_Handler,), {"service": self})
         self._server = _Server(("127.0.0.1", self.port), handler)
         self.port = self._server.server_address[1]
@@ -63,6 +70,7 @@ class RecordsService:
 
     def stop(self) -> None:
         """Stop listening and cut every connection."""
+        self.is_over.set()
         if self._server is not None:
             self._server.shutdown()
             self._server.cut_connections()
@@ -80,6 +88,11 @@ class RecordsService:
         path.write_text(json.dumps(entry | changes))
         path.chmod(0o600)
         return path
+
+    def go_back(self, to: int) -> None:
+        """Be as a backup was that had `to` records of each writer."""
+        self.rows = [row for row in self.rows if row["index"] < to]
+        self.next = dict.fromkeys(self.next, to)
 
     def column(self, key: str, **where: Any) -> list[Any]:
         """Return one key of the rows in the order of their writers and indices."""
@@ -182,15 +195,34 @@ class _Handler(BaseHTTPRequestHandler):
                 service.runs.clear()
             if fault.isdecimal():
                 reply: Reply = int(fault), {"detail": "a fault of the test"}
+            elif fault == "foreign":
+                reply = 200, {"stored": "x", "next": None}
             else:
                 reply = service.post(self.path.split("/")[4], body)
+        content = json.dumps(reply[1]).encode()
         if fault == "close":
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
         elif fault == "garbage":
             self._answer_bytes(200, b"<html>hello</html>")
+        elif fault == "truncated":
+            self._answer_bytes(reply[0], content[:-2], missing=2)
+        elif fault in ("trickle", "silent"):
+            self._dawdle(b"HTTP/1.1 200 OK\r\n" + b"X-Slow: 1\r\n" * 90 if fault == "trickle" else b"")
         else:
-            self._answer(*reply)
+            self._answer_bytes(reply[0], content)
+
+    def _dawdle(self, content: bytes) -> None:
+        """Send a byte now and then, or nothing, until the test is over or the client is gone."""
+        self.close_connection = True
+        for byte in content:
+            if self.service.is_over.wait(TRICKLE_S):
+                return
+            try:
+                self.wfile.write(bytes([byte]))
+            except OSError:
+                return
+        self.service.is_over.wait()
 
     def _is_let_in(self) -> bool:
         given = self.headers.get("Authorization")
@@ -201,18 +233,28 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _read(self) -> Any:
-        return json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        encoding = self.headers.get("Content-Encoding")
+        self.service.encodings.append(encoding)
+        return json.loads(gzip.decompress(content) if encoding == "gzip" else content)
 
     def _answer(self, status: int, body: dict[str, Any]) -> None:
         self._answer_bytes(status, json.dumps(body).encode())
 
-    def _answer_bytes(self, status: int, content: bytes) -> None:
+    def _answer_bytes(self, status: int, content: bytes, missing: int = 0) -> None:
         self.send_response(status)
-        if status >= 400 and self.service.retry_after is not None:
-            self.send_header("Retry-After", self.service.retry_after)
-        self.send_header("Content-Length", str(len(content)))
+        for name, value in self.service.headers.items() if status >= 300 else ():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content) + missing))
         self.end_headers()
         self.wfile.write(content)
+        if missing:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def setup(self) -> None:
+        self.service.connections += 1
+        super().setup()
 
     def log_message(self, *args: Any) -> None:
         """Print nothing."""

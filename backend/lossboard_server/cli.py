@@ -20,10 +20,11 @@ from lossboard_server.settings import SettingError, Settings, add_options, state
 
 RUNS_SHOWN: Final = 50
 
-# Commands with a parser of their own, in modules that need more than the standard library.
+# Commands with a parser of their own, in modules that need an extra, or are the client's.
 DELEGATED: Final = {
     "demo": ("lossboard_server.demo.command", "train two small models and watch them on the page"),
     "export": ("lossboard_server.exporting", "write a run's records to a file"),
+    "sync": ("lossboard.cli_sync", "send what trainings left in their journals, here or in a copied folder"),
 }
 
 

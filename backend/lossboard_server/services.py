@@ -108,12 +108,14 @@ def make_private_folder(folder: Path) -> None:
 
 
 def process_start(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None where the system doesn't tell."""
+    """Return when a process started, in clock ticks since boot; None where it is gone or nobody tells."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    return int(text.rpartition(")")[2].split()[19])  # the name before may hold spaces and brackets
+    fields = text.rpartition(")")[2].split()  # the name before may hold spaces and brackets
+    # A killed process keeps its entry until its parent asks for it, which may be never.
+    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def is_alive(pid: int, started: int | None) -> bool:

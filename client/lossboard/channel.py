@@ -51,14 +51,16 @@ class Channel:
         self._buffer = buffer
         self._clock = clock
         self._expected = expected
-        self._is_settled = False
-        self._numbers: dict[tuple[str, str], int] = {}
+        self.is_settled = False
+        """Nothing more is to be learnt from a call about what it means."""
+        self.numbers: dict[tuple[str, str], int] = {}
+        """The journal's numbers of series, by split and reduction."""
         # Gradients on a device, which autograd's thread left there, with the marks of their evaluations.
         self._late: deque[tuple[Any, Any]] = deque()  # gradients on a device, from autograd's thread
 
     def record(self, split: str, args: Any, kwargs: Mapping[str, Any], output: Any, value: Any) -> None:
         """Record one evaluation: `value` is its tensor, still in the graph, or a number."""
-        if not self._is_settled:
+        if not self.is_settled:
             self._settle(args, kwargs, output, value)
         step = self._clock.count or self._clock.before_first()
         is_tensor = type(value) is not float
@@ -71,7 +73,7 @@ class Channel:
         if split == "train" and is_tensor and self.backward.is_curious and value.requires_grad:
             self.backward.observe(value, step, self._late.append)
         items = self.meaning.items(split, seen.rows)
-        series = self._numbers.get((split, seen.reduction))
+        series = self.numbers.get((split, seen.reduction))
         if series is None:
             series = self._declare(split, seen, args, kwargs, value if is_tensor else None)
         place = self.place(split, series, items, step)
@@ -115,11 +117,11 @@ class Channel:
 
     def number_of(self, split: str, reduction: str, unit: str, dtype: str | None) -> int:
         """Return the journal's number of a series whose calls were compiled."""
-        number = self._numbers.get((split, reduction))
+        number = self.numbers.get((split, reduction))
         if number is None:
-            number = self._run._series_number(self.names[split], reduction, unit, self.meaning.source())
-            self._numbers[split, reduction] = number
-            self._run._tell_traits(self.names[split], dtype=dtype)
+            number = self._run._outlet.number_of(self.names[split], reduction, unit, self.meaning.source())
+            self.numbers[split, reduction] = number
+            self._run._outlet.tell(self.names[split], dtype=dtype)
             self._tell_expected(split)
         return number
 
@@ -134,27 +136,27 @@ class Channel:
             self._run._warn("vector-loss", _VECTOR)
         reduction, unit, source = self.meaning.describe(args, kwargs, seen)
         name = self.names[split]
-        number: int = self._run._series_number(name, reduction, unit, source)
-        self._numbers[split, seen.reduction] = number
+        number: int = self._run._outlet.number_of(name, reduction, unit, source)
+        self.numbers[split, seen.reduction] = number
         dtype = None if value is None else str(value.dtype).removeprefix("torch.")
         broadcast = self.meaning.broadcast(args, kwargs)
         if broadcast is not None:
             self._run._warn("broadcast", f"{broadcast}: the loss compares every one with every other.")
         finding = None if self.meaning.finding is None else self.meaning.finding.finding
         known = dtype if dtype in wire.DTYPES else None
-        self._run._tell_traits(name, dtype=known, broadcast=broadcast, finding=finding)
+        self._run._outlet.tell(name, dtype=known, broadcast=broadcast, finding=finding)
         self._tell_expected(split)
         return number
 
     def _tell_expected(self, split: str) -> None:
         if split == "train":
-            self._run._tell_traits(self.names["train"], dataset_items=self._expected)
+            self._run._outlet.tell(self.names["train"], dataset_items=self._expected)
 
     def _settle(self, args: Any, kwargs: Any, output: Any, value: Any) -> None:
-        self._is_settled = type(value) is float or self.meaning.prepare(args, kwargs, output)
-        self._numbers.clear()  # more may be known now than was declared
+        self.is_settled = type(value) is float or self.meaning.prepare(args, kwargs, output)
+        self.numbers.clear()  # more may be known now than was declared
         finding = self.meaning.finding
-        if not self._is_settled or finding is None:
+        if not self.is_settled or finding is None:
             return
         is_declared = finding.finding == "mean_weighted" and self.meaning.source() == "declared"
         is_plain = is_declared or finding.finding in _PLAIN
@@ -176,7 +178,7 @@ class Channel:
 
     def _tell_divisor(self, divisor: float, per_step: int) -> None:
         name = self.names["train"]
-        self._run._tell_traits(name, divided_by=divisor)
+        self._run._outlet.tell(name, divided_by=divisor)
         if divisor == per_step and per_step > 1:
             message = f"each {name} is divided by {per_step} before backward, over {per_step} batches a step"
         else:

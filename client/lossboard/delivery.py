@@ -1,36 +1,22 @@
 """One writer's way to the service: run put, records posted as columns, bad rows left out, mark moved."""
 
 import json
-import re
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from lossboard import wire
+from lossboard.answers import BAD_ROWS, Refused, check_taken, find_rows, is_verdict, read_fields, read_next
+from lossboard.columns import Group, make_columns
 from lossboard.faults import Faults
 from lossboard.reading import Indexed, Series
-from lossboard.slots import UNDECLARED, Stored
-from lossboard.transport import Answer, Transport, encode
+from lossboard.transport import Answer, NotNow, TimedOut, Transport, encode
 
 MAX_REQUEST_RECORDS: Final = 5_000  # about 400 kB of JSON
 SLICE_RECORDS: Final = 500  # read without a rest: about 0.5 ms
 # Every `os.write` of a `log` hands the interpreter's lock to us, and back it goes only when we wait or
 # after 5 ms: a sender that worked through a backlog in one go would give the training one call in 5 ms.
 REST_S: Final = 0.001
-
-_ROW: Final = re.compile(r"series\.(?P<series>.+)\.(?P<column>\w+)\[(?P<row>\d+)\]")
-_HEAD: Final = re.compile(r"series\.(?P<series>.+?)(?:\.(?:reduction|weight_unit|weight_source))?")
-_BAD_ROWS: Final = (400, 413, 422)
-_OFTEN_EMPTY: Final = ("weight", "divisor", "window_items", "step", "call")
-
-
-class Refused(Exception):
-    """The service does not take this writer now: wrong token, wrong address, or a newer wire."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
-        detail = answer.body.get("detail") or answer.body.get("title") or "no reason given"
-        super().__init__(f"the service answered {answer.status}: {str(detail)[:300]}")
 
 
 class Source(Protocol):
@@ -42,6 +28,12 @@ class Source(Protocol):
 
     def read(self, limit: int) -> list[Indexed]:
         """Return the next records, [] when there are none now."""
+
+    def rewind(self, to: int) -> int | None:
+        """Read again from `to`, or from the oldest record that is still there; return from where.
+
+        None where nothing can be read again.
+        """
 
     def acknowledge(self, upto: int) -> None:
         """Note that everything below `upto` is committed."""
@@ -66,6 +58,8 @@ class Delivery:
         self._window: list[Indexed] = []  # read, not yet acknowledged
         self._was_full = False  # the last read of the journal left some of it
         self._limit = MAX_REQUEST_RECORDS
+        self._mark = 0  # the service has said that it holds every record below
+        self._marked_on: tuple[Transport, int] | None = None  # the connection on which it said so
         self._known: tuple[int, dict[str, dict[str, Any]]] | None = None  # series and traits as last put
 
     def put_run(self, transport: Transport, faults: Faults) -> None:
@@ -76,14 +70,14 @@ class Delivery:
         body = self._describe() | {"series": self._meanings(*known)}
         path = f"{wire.API_PREFIX}/runs/{self._run}"
         answer = transport.request("PUT", path, encode(body))
-        if answer.status in _BAD_ROWS:
+        if answer.status in BAD_ROWS:
             # A config that the service can't take must cost neither the records nor the rest.
             faults.warn("description", f"a part of the run's description is left out: {Refused(answer)}")
-            named = {field.partition(".")[0] for field in _fields(answer)}
+            named = {field.partition(".")[0] for field in read_fields(answer)}
             answer = transport.request(
                 "PUT", path, encode({key: body[key] for key in body if key not in named})
             )
-        if answer.status in _BAD_ROWS:
+        if answer.status in BAD_ROWS:
             few = {key: body[key] for key in ("project", "name", "attempt") if key in body}
             answer = transport.request("PUT", path, encode(few))
         if answer.status >= 300:
@@ -101,14 +95,24 @@ class Delivery:
             if not self._window:
                 return False
             self.put_run(transport, faults)  # a series may have been declared with what was just read
+        is_known = not self._mark or self._marked_on == (transport, transport.connection_number())
+        if not is_known and self._is_behind(transport, faults):
+            return True
         part, columns = self._cut()
         if columns:
             seq = min(index for group in columns.values() for index in group["index"])
-            head = self._head | {"seq": seq} | _dropped(faults)
-            answer = self._post(transport, self._encode(head, columns), faults)
-            if answer.status in _BAD_ROWS:
+            head = self._head | {"seq": seq, "sent": time.time()} | _dropped(faults)
+            try:
+                answer = self._post(transport, self._encode(head, columns))
+            except TimedOut:  # a slow line or service may manage half of it in time
+                self._limit = max(1, min(self._limit, len(part)) // 2)
+                raise
+            if answer.status in BAD_ROWS:
                 self._leave_out(answer, columns, faults)
                 return True
+            upto = max(group["index"][-1] for group in columns.values()) + 1
+            check_taken(answer, upto)
+            self._mark, self._marked_on = upto, (transport, transport.connection_number())
             self._limit = min(MAX_REQUEST_RECORDS, self._limit * 2)
         self._source.acknowledge(part[-1][0] + 1)
         del self._window[: len(part)]
@@ -118,9 +122,12 @@ class Delivery:
         """Send a heartbeat (`running`) or the end (`finished`, `failed`)."""
         self.put_run(transport, faults)
         body = encode(self._head | {"records": [], "state": state} | _dropped(faults))
-        answer = self._post(transport, body, faults)
+        answer = self._post(transport, body)
         if answer.status >= 300:
             raise Refused(answer)
+        check_taken(answer, 0)
+        if self._go_back(answer, transport, faults):
+            raise NotNow("the service no longer has what it had taken")
 
     @property
     def has_backlog(self) -> bool:
@@ -164,50 +171,88 @@ class Delivery:
             parts = []
             for key, value in group.items():
                 parts.append(json.dumps(key).encode() + b":" + encode(value))
-                if isinstance(value, list) and len(value) >= SLICE_RECORDS:
+                if not isinstance(value, str) and len(value) >= SLICE_RECORDS:
                     time.sleep(self.rest_s)
             groups.append(json.dumps(name).encode() + b":{" + b",".join(parts) + b"}")
         return encode(head)[:-1] + b',"series":{' + b",".join(groups) + b"}}"
 
-    def _post(self, transport: Transport, body: bytes, faults: Faults) -> Answer:
+    def _post(self, transport: Transport, body: bytes) -> Answer:
         path = f"{wire.API_PREFIX}/runs/{self._run}/records"
         answer = transport.request("POST", path, body)
         if answer.status == 404 and answer.body.get("code") == "run-not-found":
-            # The service lost its database, or the run was deleted: make it again, once.
+            # The service lost its database, or the run was deleted: it is made again at the next try.
             self.forget_service()
-            self.put_run(transport, faults)
-            answer = transport.request("POST", path, body)
-        if answer.status >= 300 and answer.status not in _BAD_ROWS:
+            raise NotNow("the service does not know the run any more")
+        if answer.status >= 300 and answer.status not in BAD_ROWS:
             raise Refused(answer)
         return answer
+
+    def _is_behind(self, transport: Transport, faults: Faults) -> bool:
+        """Ask at a new connection how far the service is; return whether records must be sent again."""
+        body = encode(self._head | {"records": []} | _dropped(faults))
+        answer = self._post(transport, body)
+        return answer.status < 300 and self._go_back(answer, transport, faults)
+
+    def _go_back(self, answer: Answer, transport: Transport, faults: Faults) -> bool:
+        """Where the service no longer has what it acknowledged, read that again as far as it is still here.
+
+        It may have been restored from a backup, have begun with an empty database, or be another one.
+        What of it has left the journal is counted.
+        """
+        told = read_next(answer)
+        if told is None or told >= self._mark:
+            return False
+        start = self._source.rewind(told)
+        lost = (self._mark if start is None else min(start, self._mark)) - told
+        if lost:
+            faults.count("lost-by-service", lost)
+        faults.warn(
+            "lost-by-service",
+            f"the service at {transport.url} no longer has {self._mark - told} records that it had taken (is "
+            f"it a restored backup, or another one?); {lost} are lost, the others are sent again",
+        )
+        self._mark = told
+        if start is None:
+            return False
+        self._window.clear()
+        return True
 
     def _cut(self) -> tuple[list[Indexed], dict[str, dict[str, Any]]]:
         """Take from the window what one request can carry: a name stands for one meaning in it."""
         series = self._source.series
-        rows: dict[str, list[tuple[int, Stored]]] = {}
+        groups: dict[int, Group] = {}  # by number: most requests have one or two
         meanings: dict[str, Series] = {}
         taken = live = 0
         for index, record in self._window:
             if record is not None and record.series < len(series):
-                meaning = series[record.series]
-                first = meanings.setdefault(meaning.name, meaning)
-                is_other = (meaning.reduction, meaning.weight_unit) != (first.reduction, first.weight_unit)
-                if is_other or live == self._limit:
+                if live == self._limit:
                     break
-                rows.setdefault(meaning.name, []).append((index, record))
+                group = groups.get(record.series)
+                if group is None:
+                    meaning = series[record.series]
+                    first = meanings.setdefault(meaning.name, meaning)
+                    if (meaning.reduction, meaning.weight_unit) != (first.reduction, first.weight_unit):
+                        break
+                    same = next((known for known in groups.values() if known.name == meaning.name), None)
+                    group = groups[record.series] = same or Group(meaning.name, [], [])
+                group.indices.append(index)
+                group.records.append(record)
                 live += 1
             taken += 1
-        columns = {name: _meaning(meanings[name]) | _columns(pairs) for name, pairs in rows.items()}
+        columns = {
+            group.name: _meaning(meanings[group.name]) | make_columns(group) for group in groups.values()
+        }
         return self._window[:taken], columns
 
     def _leave_out(self, answer: Answer, columns: dict[str, dict[str, Any]], faults: Faults) -> None:
         """Drop the rows that the service names; where it names none, halve the request until one is left."""
-        fields = _fields(answer)
-        bad = _named_rows(fields, columns)
+        fields = read_fields(answer)
+        bad = find_rows(fields, columns)
         if not bad:
-            if fields and answer.status != 413:
-                raise Refused(answer)  # it is the request's head that it refuses, no row
             indices = [index for group in columns.values() for index in group["index"]]
+            is_size = answer.status == 413 and len(indices) > 1
+            if not is_size and (fields or not is_verdict(answer)):
+                raise Refused(answer)  # of the request's head, or by a proxy: it says nothing of a row
             if len(indices) > 1:
                 self._limit = len(indices) // 2
                 return
@@ -215,45 +260,6 @@ class Delivery:
         faults.count("rejected", len(bad))
         faults.warn("rejected", f"the service refused a record: {Refused(answer)} ({', '.join(fields[:3])})")
         self._window = [(index, None if index in bad else record) for index, record in self._window]
-
-
-def _fields(answer: Answer) -> list[str]:
-    errors = answer.body.get("errors")
-    return [str(entry.get("field")) for entry in errors if isinstance(entry, dict)] if errors else []
-
-
-def _named_rows(fields: list[str], columns: dict[str, dict[str, Any]]) -> set[int]:
-    bad: set[int] = set()
-    for field in fields:
-        row, head = _ROW.fullmatch(field), _HEAD.fullmatch(field)
-        found = row or head
-        indices = columns.get(found["series"], {}).get("index", []) if found else []
-        if row:
-            indices = indices[int(row["row"]) : int(row["row"]) + 1]
-        bad.update(indices)
-    return bad
-
-
-def _columns(pairs: list[tuple[int, Stored]]) -> dict[str, list[Any]]:
-    encode = wire.encode_number
-    columns: dict[str, list[Any]] = {
-        "index": [index for index, _ in pairs],
-        "epoch": [None if r.epoch == UNDECLARED else r.epoch for _, r in pairs],
-        "batch": [r.batch for _, r in pairs],
-        "loss": [encode(r.loss) for _, r in pairs],
-        "batch_size": [r.batch_size for _, r in pairs],
-        "weight": [encode(r.weight) for _, r in pairs],
-        "divisor": [encode(r.divisor) for _, r in pairs],
-        "window_items": [encode(r.window_items) for _, r in pairs],
-        "step": [r.step for _, r in pairs],
-        "time": [r.time for _, r in pairs],
-        "pass_no": [r.pass_no for _, r in pairs],
-        "call": [r.call for _, r in pairs],
-    }
-    for key in _OFTEN_EMPTY:
-        if all(value is None for value in columns[key]):
-            del columns[key]
-    return columns
 
 
 def _meaning(series: Series) -> dict[str, Any]:

@@ -27,13 +27,14 @@ class Denominator(NamedTuple):
 
     `weigh` gives weight and rows, `unit` what the weight counts, `trap` the sentence on an
     unmeant broadcast. `field` is where the loss stands in what the call returns, None: it is
-    what the call returns.
+    what the call returns. `kept` gives the weight that torch itself still holds of a loss, or None.
     """
 
     weigh: Callable[..., tuple[Any, int]]
     unit: Callable[..., str]
     trap: Callable[..., str | None] = lambda *_: None
     field: str | None = None
+    kept: Callable[[Any], Any] | None = None
 
 
 def broadcast_shape(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
@@ -140,12 +141,12 @@ def _sequences(_options: Any, log_probs: Any, *_others: Any) -> Sequence[int]:
     return tuple(log_probs.shape[1:2]) if log_probs.dim() == 3 else ()  # (T, N, C)
 
 
-_CLASSES_OF: Final = Denominator(targets.weigh_classes_of, targets.unit_of_classes)
+_CLASSES_OF: Final = Denominator(targets.weigh_classes_of, targets.unit_of_classes, kept=targets.kept_total)
 _ELEMENTS: Final = Denominator(_weigh_elements, _unit_of_elements, _trap_of_elements)
 _WEIGHTED: Final = Denominator(_weigh_weighted, _unit_of_weighted, _trap_of_elements)
 _BINARY: Final = Denominator(_weigh_binary, _unit_of_binary)
 _DIVERGENCE: Final = Denominator(_weigh_divergence, _unit_of_divergence, _trap_of_elements)
-_CLASSES: Final = Denominator(targets.weigh_classes, targets.unit_of_classes)
+_CLASSES: Final = Denominator(targets.weigh_classes, targets.unit_of_classes, kept=targets.kept_total)
 _LINEAR: Final = Denominator(targets.weigh_linear, targets.unit_of_linear)
 _ROWS: Final = _by_shape(_rows, "items")
 _LABELS: Final = _by_shape(_labels, "tokens", _trap_of_elements)

@@ -4,15 +4,11 @@ import json
 import os
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
-from lossboard import wire
+from lossboard.addresses import is_same_place
 from lossboard.identity import is_alive
 from lossboard.settings import check_url
-from lossboard.transport import Transport, Unreachable
 
-LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost", "::1")
-NONCE_BYTES: Final = 16
 MAX_FILE_BYTES: Final = 65_536  # of a services file; ours have about 300
 
 
@@ -33,7 +29,7 @@ def find_service(folder: Path, url: str | None, token: str | None) -> Service | 
     if url is None:
         return local[0]._replace(token=token or local[0].token) if local else None
     if token is None:
-        token = next((service.token for service in local if _is_same_place(service.url, url)), None)
+        token = next((service.token for service in local if is_same_place(service.url, url)), None)
     return Service(url, token)
 
 
@@ -46,39 +42,6 @@ def read_services(folder: Path) -> list[Service]:
             found.append(entry)
     found.sort(key=lambda item: item[0], reverse=True)
     return [service for _, service in found]
-
-
-def is_proven(service: Service, transport: Transport) -> bool:
-    """Tell whether the token may be sent: on loopback only to who can prove to hold it.
-
-    On a shared node somebody else may own the port by now. Off loopback the address is
-    what was configured.
-    Raises: Unreachable where nobody answers.
-    """
-    if service.token is None or not is_loopback(service.url):
-        return True
-    nonce = os.urandom(NONCE_BYTES).hex()
-    answer = transport.request("GET", f"/healthz?nonce={nonce}", with_token=False)
-    if answer.status != 200:
-        raise Unreachable(f"healthz answered {answer.status}")
-    proof = answer.body.get("proof")
-    expected = wire.prove(service.token, nonce)
-    return isinstance(proof, str) and proof.isascii() and _is_same(proof, expected)
-
-
-def is_loopback(url: str) -> bool:
-    """Tell whether an address can only be this machine."""
-    host = urlsplit(url).hostname or ""
-    return host in LOOPBACK_HOSTS or (host.startswith("127.") and host.replace(".", "").isdecimal())
-
-
-def _is_same_place(one: str, other: str) -> bool:
-    """Whether two addresses are one: localhost and 127.0.0.1 are, where a token is sent only after proof."""
-    if one == other:
-        return True
-    first, second = urlsplit(one), urlsplit(other)
-    is_here = is_loopback(one) and is_loopback(other)
-    return is_here and (first.scheme, first.port, first.path) == (second.scheme, second.port, second.path)
 
 
 def _read_entry(path: Path) -> tuple[float, Service] | None:
@@ -103,9 +66,3 @@ def _is_ours(status: os.stat_result) -> bool:
     if not hasattr(os, "geteuid"):
         return True
     return status.st_uid == os.geteuid() and not status.st_mode & 0o022
-
-
-def _is_same(given: str, expected: str) -> bool:
-    import hmac  # in constant time, as a comparison with a secret should be
-
-    return hmac.compare_digest(given, expected)

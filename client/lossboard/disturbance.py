@@ -4,7 +4,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import Any, Final, cast
+
+blocks: Final[list[object]] = []
+"""Of every thread, what runs undisturbed now; while there is none, nobody is muted."""
 
 _is_muted: ContextVar[bool] = ContextVar("lossboard_is_muted", default=False)
 
@@ -59,10 +62,12 @@ def undisturbed(more_dice: Iterable[Any] = ()) -> Iterator[Dice]:
     is_cached = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
     token = _is_muted.set(True)
+    blocks.append(token)
     try:
         with torch.no_grad():
             yield dice
     finally:
+        blocks.remove(token)
         _is_muted.reset(token)
         torch.set_autocast_cache_enabled(is_cached)
         dice.restore()

@@ -171,10 +171,10 @@ def _warn(run: Any, loss_func: Any, meaning: "Meaning") -> None:
 def _record(run: Any, name: str, result: float, tally: "Tally", dataset_items: int | None) -> None:
     reduction, unit, source = tally.described
     finding = tally.meaning.finding
-    number = run._series_number(name, reduction, unit, source)
+    number = run._outlet.number_of(name, reduction, unit, source)
     dtype = tally.dtype if tally.dtype in wire.DTYPES else None
     told = None if finding is None else finding.finding
-    run._tell_traits(name, dtype=dtype, finding=told, dataset_items=dataset_items)
+    run._outlet.tell(name, dtype=dtype, finding=told, dataset_items=dataset_items)
     epoch, batch = next_call(run, name)
     weight = None if reduction == "unknown" else tally.weight
     run._append(number, epoch, batch, result, tally.items, weight, call=None)

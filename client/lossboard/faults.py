@@ -40,9 +40,13 @@ class Faults:
 
         logging.getLogger("lossboard").warning("lossboard: %s", message)
 
-    def renew_lock(self) -> None:
-        """In a forked child: another thread of the parent may have held the lock, and is not here."""
+    def begin_anew(self) -> None:
+        """In a forked child: the parent's counts are the parent's to tell.
+
+        A lock that another of its threads held would stay held, since that thread is not here.
+        """
         self._lock = RLock()
+        self._counts = {}
 
     def take(self, key: str, error: Exception, message: str, reason: str) -> None:
         """Raise `error` where strict; otherwise count it under `reason` and warn once."""

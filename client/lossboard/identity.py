@@ -61,13 +61,36 @@ def make_attempt(world_size: int) -> float:
 
 
 def started_ticks(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None where /proc can't tell."""
+    """Return when a process started, in clock ticks since boot; None where it is gone or /proc can't tell."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             # The command stands in parentheses and may hold spaces: count behind the last one.
-            return int(stat.read().rpartition(b")")[2].split()[19])
+            fields = stat.read().rpartition(b")")[2].split()
+        # A process that was killed keeps its entry until its parent asks for it, in a container
+        # whose first process never asks for good. It writes no more.
+        return None if fields[0] in (b"Z", b"X") else int(fields[19])
     except (OSError, ValueError, IndexError):
         return None  # not Linux, or the process is gone; callers fall back to the bare pid
+
+
+def boot_id() -> str | None:
+    """Return what names this start of this machine's kernel; None where the system doesn't tell.
+
+    Containers of one machine share it, whatever their host names; a reboot changes it.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def pid_space() -> str | None:
+    """Return what names the container that our pid counts in; None where the system doesn't tell."""
+    try:
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - as text, no path
+    except OSError:
+        return None
 
 
 def started_unix_s(pid: int) -> float | None:
@@ -86,8 +109,8 @@ def is_alive(pid: int, started: int | None) -> bool:
     now = started_ticks(pid)
     if now is not None:
         return started is None or now == started
-    if started is not None and os.path.isdir("/proc/self"):  # noqa: PTH112
-        return False
+    if os.path.isdir("/proc/self") and (started is not None or os.path.exists(f"/proc/{pid}")):  # noqa: PTH110, PTH112
+        return False  # gone, or a zombie, of which os.kill would say that it lives
     if os.name == "nt":
         return True  # os.kill would end it; the health check decides
     try:

@@ -87,10 +87,10 @@ class KerasRecords:
     ) -> _Place:
         """Take the position of a record, and declare its series."""
         name = f"{split}/{self._series}"
-        number = self.run._series_number(name, *meaning)
+        number = self.run._outlet.number_of(name, *meaning)
         if name not in self._told:
             self._told.add(name)
-            self.run._tell_traits(name, **traits)
+            self.run._outlet.tell(name, **traits)
         # Keras's own optimizers are none of torch's, so nobody else counts their steps.
         step = self._trained // (getattr(model.optimizer, "gradient_accumulation_steps", None) or 1)
         if split != "train":
@@ -104,9 +104,9 @@ class KerasRecords:
         number, epoch, batch, items, pass_no, step = place
         self.run._append(number, epoch, batch, value, items, weight, pass_no, step=step, time=at)
 
-    def _drop(self, n: int) -> None:
+    def _drop(self, n: int, reason: str) -> None:
         if n:
-            self.run._count("device-buffer", n)
+            self.run._count(reason, n)
 
 
 _VECTOR: Final = (

@@ -7,8 +7,8 @@ of it, as data workers and launchers make, is the plain loader again.
 import copyreg
 import functools
 import sys
-from collections.abc import Iterator
-from threading import Lock
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from lossboard.position import Position
@@ -19,7 +19,6 @@ _NEW: Final = vars(copyreg)["__newobj__"]  # unknown to the stubs of copyreg
 _NEW_WITH_NAMES: Final = vars(copyreg)["__newobj_ex__"]
 
 _observed: dict[type, type] = {}  # plain class → observed subclass
-_lock = Lock()  # two threads must not make two subclasses of one loader class
 
 
 def observe(loader: object, position: Position) -> bool:
@@ -57,6 +56,14 @@ def release(loader: object, position: Position) -> None:
         return
     values.pop(POSITIONS, None)
     target.__class__ = type(target).__base__
+
+
+def refer(loader: object) -> Callable[[], object]:
+    """Return what gives the loader while the script has it: its workers end with it, not with the run."""
+    try:
+        return weakref.ref(innermost(loader))
+    except TypeError:
+        return lambda: loader
 
 
 def innermost(loader: object) -> object:
@@ -126,13 +133,12 @@ def _is_tensor(value: object) -> bool:
 
 
 def _observed_class(plain: type) -> type:
-    with _lock:
-        if plain not in _observed:
-            kind = _make_class(plain)
-            # Resolvable as lossboard.loaders.<name>, for whatever names classes by their path.
-            globals()[kind.__name__] = kind
-            _observed[plain] = kind
-        return _observed[plain]
+    if plain not in _observed:
+        # No lock, which a fork could leave held for ever: of two threads' classes the first one stays.
+        kind = _observed.setdefault(plain, _make_class(plain))
+        # Resolvable as lossboard.loaders.<name>, for whatever names classes by their path.
+        globals().setdefault(kind.__name__, kind)
+    return _observed[plain]
 
 
 def _make_class(plain: Any) -> type:

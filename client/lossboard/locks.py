@@ -1,21 +1,50 @@
 """The lock of a writer's folder: who holds it may send, and two processes never share a folder."""
 
+import errno
 import os
 from pathlib import Path
+from typing import Final, NamedTuple
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+_READ_ONLY: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 
-def take_lock(path: Path) -> int | None:
-    """Lock a file without waiting and return its descriptor, or None where another process has it.
 
-    flock, not lockf: POSIX locks vanish when any descriptor of the file is closed. A file
-    system without locks counts as locked by nobody.
+class Lock(NamedTuple):
+    """A lock file's descriptor; `is_held` False where the file system knows no locks.
+
+    Then nobody else is kept out, and only the writer's process can tell whether the folder is free.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+    fd: int
+    is_held: bool
+
+    def release(self) -> None:
+        """Let the lock go."""
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+def take_lock(path: Path) -> Lock | None:
+    """Lock a file without waiting, made if need be; None where another process has it.
+
+    flock, not lockf: POSIX locks vanish when any descriptor of the file is closed. On a
+    read-only disk, where no lock file can be made, nothing is held and nothing needs to be.
+
+    Raises: OSError where the folder is gone.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        if error.errno not in _READ_ONLY:
+            raise
+        try:
+            fd = os.open(path, os.O_RDONLY)
+        except OSError:
+            return Lock(-1, is_held=False)
     try:
         if fcntl is not None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -25,8 +54,8 @@ def take_lock(path: Path) -> int | None:
         os.close(fd)
         return None
     except OSError:
-        return fd  # ENOLCK, ENOTSUP: the pid in run.json still tells the living from the dead
-    return fd
+        return Lock(fd, is_held=False)  # ENOLCK, ENOTSUP, ENOSYS
+    return Lock(fd, is_held=True)
 
 
 def _lock_windows(fd: int) -> None:

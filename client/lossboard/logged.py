@@ -32,10 +32,10 @@ def log_batch(
     wire.check_together(loss, size, reduction, None)
     name = wire.series_name(series, None if isinstance(series, str) and "/" in series else split)
     source = "assumed" if weight is None else "declared"
-    number = run._series_number(name, reduction, "items", source)
+    number = run._outlet.number_of(name, reduction, "items", source)
     epoch = UNDECLARED if epoch is None else epoch
     run._append(number, epoch, batch, loss, size, weight, call=None)
-    if weight is None and run._writer is not None and run._is_open:
+    if weight is None and run._outlet.is_writing:
         run._plain_numbers[series, split, reduction] = number
 
 
@@ -45,7 +45,7 @@ def log_values(run: Any, values: Mapping[Any, Any]) -> None:
         try:
             name = wire.series_name(key)
             loss = wire.check_loss(read_scalar(name, value))
-            number = run._series_number(name, "unknown", "items", "unknown")
+            number = run._outlet.number_of(name, "unknown", "items", "unknown")
             run._append(number, *next_call(run, name), loss, None, None, call=None)
         except wire.RecordError as error:
             field = "run" if error.field == "run" else str(key)[:40]  # a full run is told of once

@@ -51,7 +51,8 @@ class Meaning:
         self._loss_func = loss_func
         self._declared = declared
         self._known = weights.find_rule(loss_func)
-        self._rule = self._known if declared is None else None
+        self.rule = self._known if declared is None else None
+        """What weighs each call, where the loss is known and the script declares no weight."""
         is_model = declared is None and self._known is None and is_known_model(loss_func)
         self._model_loss = ModelLoss(loss_func) if is_model else None
         self._told = _reduction_of(loss_func)
@@ -86,7 +87,7 @@ class Meaning:
         A loss that a model computes is compared with its own logits and labels; any other
         callable is asked about parts of this batch (`probe`).
         """
-        if self._rule is not None:
+        if self.rule is not None:
             return True
         if self._model_loss is not None:
             self._model_loss.settle(args, kwargs, output)
@@ -117,13 +118,13 @@ class Meaning:
 
     def undeclare(self) -> None:
         """Go on as if the script had declared no weight: its function gives none."""
-        self._declared, self._rule = None, self._known
+        self._declared, self.rule = None, self._known
 
     def read(self, args: Any, kwargs: Any, value: Any) -> Seen:
         """Read one call; `value` is its loss tensor or a number."""
-        if self._rule is not None:
-            weight, rows = self._rule.weigh(args, kwargs, value)
-            reduction = self._rule.reduction(kwargs, args)
+        if self.rule is not None:
+            weight, rows = self.rule.weigh(args, kwargs, value)
+            reduction = self.rule.reduction(kwargs, args)
             if reduction == "none" or (type(value) is not float and value.numel() != 1):
                 # Ignored targets are 0 in it and class weights multiplied in: this is what
                 # reduction='mean' would have returned.
@@ -204,7 +205,7 @@ class Meaning:
         """Return where the weight comes from, in the wire's words."""
         if self._declared is not None:
             return "declared"
-        if self._rule is not None:
+        if self.rule is not None:
             return "exact"
         if self._model_loss is not None:
             return "exact" if self._model_loss.is_exact else "assumed"

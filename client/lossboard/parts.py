@@ -87,7 +87,7 @@ class PartsCheck:
         if not self._is_told or self._looked & (self._looked - 1) == 0:  # ever more seldom
             self._is_told = True
             told = {channels[name].names["train"]: factor for name, factor in factors.items()}
-            self._run._tell_traits(owner.names["train"], parts=told)
+            self._run._outlet.tell(owner.names["train"], parts=told)
         values = {
             name: value
             for name, (number, value) in self._before.items()
@@ -105,7 +105,7 @@ class PartsCheck:
         if gap <= max(self._gap, GAP_TOLD):
             return
         self._gap = gap
-        self._run._tell_traits(name, parts_gap=gap)
+        self._run._outlet.tell(name, parts_gap=gap)
         said = " + ".join(f"{factors[part]:.4g} × {part}" for part in values)
         self._run._warn(
             f"parts-{name}",

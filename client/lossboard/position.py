@@ -34,9 +34,12 @@ class Position:
         self._is_armed = False
         self._newest: weakref.ref[Any] | None = None  # the iterator that armed
         self._current: weakref.ref[Any] | None = None  # the iterator of the epoch
-        self._in_time = self._late = 0  # records of the epoch while its iterator lived, and after
+        self._in_time: int | None = None  # records of the epoch until its iterator was gone
         self._first_batch = start_batch
-        self._batches: dict[Hashable, int] = {}
+        self.is_steady = False
+        """The next training record stands right behind the newest: no call is needed to place it."""
+        self.batches: dict[Hashable, int] = {}
+        """The next batch of each series with training records in this epoch."""
         self._pass_epoch = UNDECLARED
         self._pass_no = -1
         self._is_in_pass = False
@@ -53,7 +56,8 @@ class Position:
 
         As many records as came during it: the loop makes a new loader for each epoch.
         """
-        return self._in_time > 0 and max(2, self._in_time) <= self._late
+        in_time = self._in_time or 0
+        return in_time > 0 and self._records() - in_time >= max(2, in_time)
 
     @property
     def is_in_pass(self) -> bool:
@@ -63,7 +67,7 @@ class Position:
     @property
     def is_begun(self) -> bool:
         """Whether the epoch has training records."""
-        return bool(self._batches)
+        return bool(self.batches)
 
     def end_pass(self) -> None:
         """End a stretch without gradients; the next such record begins another."""
@@ -77,6 +81,7 @@ class Position:
         self._announce()
         self.arms += 1
         self._is_in_pass = False
+        self.is_steady = False
         if self._is_set_by_hand:
             return
         self._is_armed = True
@@ -90,12 +95,9 @@ class Position:
         if self._is_armed:
             self._begin_armed()
         self._is_in_pass = False
-        if self._current is not None and not self._is_set_by_hand:
-            is_late = self._current() is None
-            self._late += is_late
-            self._in_time += not is_late
-        batch = self._batches.get(series, self._first_batch)
-        self._batches[series] = batch + 1
+        batch = self.batches.get(series, self._first_batch)
+        self.batches[series] = batch + 1
+        self.is_steady = self._in_time is None
         return self.epoch, batch
 
     def val_record(self, series: Hashable = "val/loss") -> tuple[int, int, int]:
@@ -104,6 +106,7 @@ class Position:
         A stretch of them is one pass of the epoch in which training stood; before any
         training that is the epoch of the start.
         """
+        self.is_steady = False
         epoch = self.epoch
         if epoch == UNDECLARED and (self.is_observed or self._is_armed):
             epoch = self.start_epoch
@@ -128,14 +131,15 @@ class Position:
             raise ValueError(f"epoch must be a whole number of at least 0, not {epoch!r}")
         self._announce()
         self._is_set_by_hand = True
-        self._is_armed = False
+        self._is_armed = self.is_steady = False
+        self._let_go()
         if epoch != self.epoch:
             self._begin(epoch)
 
     def finish(self) -> None:
         """End the epoch and the pass; nothing is armed any more."""
         self._announce()
-        self._is_armed = False
+        self._is_armed = self.is_steady = False
         self._is_in_pass = False
 
     def _begin_armed(self) -> None:
@@ -145,7 +149,10 @@ class Position:
         # evaluation over the training loader in mid-epoch, and training goes on where it was.
         if newest is not None and newest() is None and current is not None and current() is not None:
             return
-        self._current = newest
+        self._let_go()
+        iterator = newest() if newest is not None else None
+        if iterator is not None:
+            self._current = weakref.ref(iterator, self._note_gone)
         self._begin(self.epoch + 1 if self.declared else self.start_epoch)
 
     def _begin(self, epoch: int) -> None:
@@ -153,8 +160,20 @@ class Position:
         self._first_batch = self.start_batch if is_first and epoch == self.start_epoch else 0
         self.epoch = epoch
         self._is_in_pass = False
-        self._in_time = self._late = 0
-        self._batches.clear()
+        self.batches.clear()
+
+    def _let_go(self) -> None:
+        """Listen no longer to the iterator that made the epoch."""
+        self._current = self._in_time = None
+
+    def _note_gone(self, iterator: "weakref.ref[Any]") -> None:
+        if iterator is self._current:
+            self._in_time = self._records()
+            self.is_steady = False
+
+    def _records(self) -> int:
+        """Return the training records of this epoch, of all series together."""
+        return sum(self.batches.values()) - self._first_batch * len(self.batches)
 
     def _announce(self) -> None:
         for callback in self.before_change:

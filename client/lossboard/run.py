@@ -1,29 +1,31 @@
 """A run as the training script holds it: what it logs, where its epochs stand, and how it ends."""
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from functools import partial, partialmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from lossboard import wire
 from lossboard.backward import Scaling
+from lossboard.endings import call_at_exit, is_worker, means_failure
 from lossboard.faults import Faults, guard
 from lossboard.logged import log_batch, log_values
+from lossboard.outlet import Outlet
 from lossboard.position import Position
-from lossboard.slots import NAN, Stored, pack, pack_plain
+from lossboard.slots import NAN, NO_CALL, NO_STEP, pack, pack_body, seal
 from lossboard.steps import StepClock
 
 if TYPE_CHECKING:
     from lossboard.settings import Settings
-    from lossboard.writer import Writer
+    from lossboard.writer import Launch
 
 EXIT_DEADLINE_S = 3.0  # by how much `finish` and exit are delayed at most
+WORKER_EXIT_DEADLINE_S = 1.0  # the exit of a worker that has logged: a loader waits for its workers
 
 _MAX_SMALL = wire.MAX_SMALL
 _MAX_POSITION = wire.MAX_POSITION
-_getpid = os.getpid
 _now = time.time
 
 
@@ -36,28 +38,23 @@ class Run:
 
     loss: Any = None  # where `watch` got a plain function: what to call instead of it
 
-    def __init__(self, settings: "Settings", open_writer: "Callable[[Run, bool], Writer] | None") -> None:
+    def __init__(self, settings: "Settings", launch: "Launch | None", *, is_late: bool = False) -> None:
         self._settings = settings
         self._faults = Faults(strict=settings.strict)
         self._position = Position(settings.start_epoch)
         self._id = str(settings.run)
         self._name = str(settings.name)
         self._is_open = True
+        self._is_entered = False  # a `with` block says when it ends
         self._has_records = False
         self._on_finish_callbacks: list[Callable[[], None]] = []
-        self._numbers: dict[tuple[str, str, str, str], int] = {}
+        self._on_fork_callbacks: list[Callable[[], None]] = []
         self._clock = StepClock()
         self._scaling = Scaling(partial(self._count, "skipped-step"))
         self._watched: list[tuple[Any, Any, str]] = []  # loss, the weight declared for it, series
-        self._traits: dict[str, dict[str, Any]] = {}
         self._plain_numbers: dict[tuple[str, str, str], int] = {}  # what the fast path of `log` knows
         self._calls: dict[str, tuple[int, int]] = {}  # log(dict): name → epoch, records in it
-        self._open_writer = open_writer
-        self._pid = _getpid()
-        self._writer: Writer | None = None
-        self._write_slot: Callable[[bytes], None] = _keep_nothing
-        if open_writer is not None:
-            self._attach(open_writer(self, False))
+        self._outlet = Outlet(launch, self._faults, self._forget_parent, self._begin_child, is_late=is_late)
 
     @property
     def id(self) -> str:
@@ -72,7 +69,8 @@ class Run:
     @property
     def url(self) -> str | None:
         """The address of the run's page, or None while no service is known."""
-        return self._writer.url() if self._writer is not None else None
+        writer = self._outlet.writer
+        return writer.url() if writer is not None else None
 
     @property
     def epoch(self) -> int | None:
@@ -83,8 +81,8 @@ class Run:
     def epoch(self, epoch: int) -> None:
         try:
             self._position.set_epoch(wire.check_whole("epoch", epoch, wire.MAX_SMALL))
-            if not self._has_records and self._writer is not None:
-                self._writer.start_at(epoch)
+            if not self._has_records:
+                self._outlet.start_at(epoch)
         except wire.RecordError as error:
             self._refuse(error)
 
@@ -135,9 +133,11 @@ class Run:
                 and 0 < batch_size <= _MAX_SMALL
             ):
                 number = self._plain_numbers.get((series, split, reduction))
-                if number is not None and _getpid() == self._pid:
-                    slot = pack_plain(number, epoch, batch, loss, batch_size, NAN, _now())
-                    self._write_slot(slot)
+                if number is not None:
+                    body = pack_body(
+                        epoch, batch, loss, NAN, _now(), batch_size, 0, NO_STEP, number, NO_CALL, 0
+                    )
+                    self._outlet.write(seal(crc32(body), body))
                     return
             if isinstance(epoch, Mapping):
                 log_values(self, epoch)
@@ -154,19 +154,19 @@ class Run:
         if not self._is_open:
             return
         self._device_until = (started := time.monotonic()) + deadline_s / 3  # for all watched losses together
-        if state not in wire.END_STATES:
-            self._refuse(wire.RecordError("state", f"must be one of {', '.join(wire.END_STATES)}"))
+        if state not in wire.SCRIPT_STATES:
+            self._refuse(wire.RecordError("state", f"must be one of {', '.join(wire.SCRIPT_STATES)}"))
             state = "finished"
         for callback in (*self._on_finish_callbacks, self._scaling.finish, self._position.finish):
             with guard(self):
                 callback()
         self._on_finish_callbacks.clear()
+        self._on_fork_callbacks.clear()
         self._watched.clear()
         self._is_open = False
-        self._plain_numbers.clear()
+        self._outlet.close()
         with guard(self):
-            if self._writer is not None and self._pid == _getpid():
-                self._writer.finish(state, max(0.0, deadline_s - (time.monotonic() - started)))
+            self._outlet.finish(state, max(0.0, deadline_s - (time.monotonic() - started)))
 
     def figure(self) -> Any:
         """Return a plotly figure of the run: the loss per item over the epochs.
@@ -179,43 +179,32 @@ class Run:
         return draw_run(self._id, self._name, self._settings)
 
     def __enter__(self) -> "Run":
+        self._is_entered = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.finish("finished" if kind is None else "failed")
+        self._is_entered = False
+        self.finish("failed" if means_failure(error) else "finished")
+
+    def __deepcopy__(self, _memo: object) -> "Run":
+        return self  # a copied trainer or model goes on with the run that it had
+
+    __copy__ = partialmethod(__deepcopy__, None)
+
+    def __reduce__(self) -> Any:
+        from lossboard.starting import reopen
+
+        return reopen, (self._outlet.launch,)
 
     def __repr__(self) -> str:
         return f"<lossboard.Run {self._name} ({self._id}){'' if self._is_open else ', finished'}>"
-
-    def _series_number(self, name: str, reduction: str, weight_unit: str, weight_source: str) -> int:
-        meaning = (name, reduction, weight_unit, weight_source)
-        number = self._numbers.get(meaning)
-        if number is None:
-            self._check_process()
-            number = len(self._numbers)
-            if len({name} | {known[0] for known in self._numbers}) > wire.MAX_SERIES:
-                raise wire.RecordError("run", f"has {wire.MAX_SERIES} series; is a number part of a name?")
-            if self._writer is not None:
-                number = self._writer.declare(meaning)
-            self._numbers[meaning] = number
-        return number
 
     def _told_of(self, loss_func: Any) -> tuple[Any, str]:
         """Return what `watch` was told of a loss: its declared weight and its series, without a split."""
         told = ((weight, series) for watched, weight, series in self._watched if watched is loss_func)
         return next(told, (None, "loss"))
-
-    def _tell_traits(self, name: str, **traits: Any) -> None:
-        """Note what else is known of a series' loss, `wire.TRAITS`; what is None is left as it was."""
-        told = self._traits.setdefault(name, {})
-        news = {key: value for key, value in traits.items() if value is not None and told.get(key) != value}
-        if news:
-            told.update(wire.check_traits(news))
-            self._check_process()
-            if self._writer is not None and self._is_open:
-                self._writer.tell(name, news)
 
     def _append(
         self,
@@ -234,41 +223,24 @@ class Run:
     ) -> None:
         """Append one record whose position is known; never raises unless strict."""
         try:
-            self._check_process()
-            if not self._is_open:
-                self._faults.count("after-finish")
-                self._warn("after-finish", "records after the run was finished are not kept")
-                return
-            if self._writer is not None:
-                time = _now() if time is None else time
-                place = (number, epoch, batch, loss, batch_size, weight, time)
-                self._write_slot(pack(Stored(*place, pass_no, step, call, divisor, window_items)))
-                self._has_records = True
+            time = _now() if time is None else time
+            place = (number, epoch, batch, loss, batch_size, weight, time)
+            self._outlet.write(pack(*place, pass_no, step, call, divisor, window_items))
+            self._has_records = True
         except Exception:
             with guard(self):
                 raise
 
-    def _check_process(self) -> None:
-        """In a forked child, open a writer of its own: the parent's is the parent's."""
-        if _getpid() == self._pid or self._open_writer is None or not self._is_open:
-            return
-        self._forget_parent()
-        self._pid = _getpid()
-        self._attach(self._open_writer(self, True))
-
-    def _attach(self, writer: "Writer") -> None:
-        for meaning in sorted(self._numbers, key=self._numbers.__getitem__):  # a child: as in the parent
-            writer.declare(meaning)
-        for name, traits in self._traits.items():
-            writer.tell(name, traits)
-        self._writer = writer
-        self._write_slot = writer.append  # bound here, since `log` counts its lookups
-
     def _forget_parent(self) -> None:
-        """What a forked child does first: a lock that another thread of the parent held stays held."""
-        self._faults.renew_lock()
-        if self._writer is not None and self._pid != _getpid():
-            self._writer.abandon()
+        """In a forked child: what waits or is counted is its parent's to tell."""
+        self._faults.begin_anew()
+        for callback in self._on_fork_callbacks:
+            with guard(self):
+                callback()
+
+    def _begin_child(self) -> None:
+        if is_worker():
+            call_at_exit(partial(self.finish, deadline_s=WORKER_EXIT_DEADLINE_S))
 
     def _refuse(self, error: wire.RecordError) -> None:
         self._faults.take(
@@ -281,9 +253,8 @@ class Run:
     def _count(self, reason: str, n: int = 1) -> None:
         self._faults.count(reason, n)
 
+    def _on_fork(self, callback: Callable[[], None]) -> None:
+        self._on_fork_callbacks.append(callback)
+
     def _on_finish(self, callback: Callable[[], None]) -> None:
         self._on_finish_callbacks.append(callback)
-
-
-def _keep_nothing(_slot: bytes) -> None:
-    """What a disabled run does with a record."""

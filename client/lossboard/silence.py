@@ -27,7 +27,7 @@ def notice_silence(run: Any, *, has_seen: bool, is_over: bool) -> None:
 
 
 def _has_only_evaluations(run: Any) -> bool:
-    return not any(name.startswith("train/") for name, *_ in run._numbers)
+    return not any(name.startswith("train/") for name, *_ in run._outlet.numbers)
 
 
 _REMEDY: Final = (

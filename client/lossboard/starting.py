@@ -1,18 +1,27 @@
 """How a run starts, which runs are open in this process, and what happens to them at fork and exit."""
 
-import atexit
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final, NamedTuple
 
+from lossboard import endings
 from lossboard.run import EXIT_DEADLINE_S, Run
 
-_open_runs: list[tuple[Run, str, str | None]] = []  # run, project, name as given; the newest last
-_is_registered = False
+
+class _Open(NamedTuple):
+    """An open run and how it was started."""
+
+    run: Run
+    project: str
+    name: str | None  # as given
+    number: int  # how many runs this process had started by then
+
+
+_open_runs: list[_Open] = []  # the newest last
+_registered_pid = 0  # the process that `_finish_all` is registered in
 _runs_named = 0  # by us, for want of an id
-_last_error_id = 0  # of sys.last_value when the newest run started: an old error is not this run's
+_runs_started = 0
 
 
 def init(
@@ -37,8 +46,8 @@ def init(
     at `start_epoch`. `mode` is online, offline (journal only) or disabled.
 
     An open run of the same project and name that was started the same way is finished
-    first, so that a notebook's cell may run twice. Runs of different names stay open side
-    by side.
+    first, so that a notebook's cell may run twice; not where a `with` block holds it. Runs of
+    different names stay open side by side.
 
     Raises: ValueError or TypeError naming the argument.
     """
@@ -50,6 +59,8 @@ def init(
     from lossboard.settings import read_settings
 
     settings = read_settings(given)
+    if endings.is_imported_again():
+        return _stand_in(settings)
     if settings.resume and settings.run is None:
         raise ValueError("resume=True needs run=, the id of the run to go on with")
     _finish_former(settings.project, name, run)
@@ -60,9 +71,7 @@ def init(
         _runs_named += 1
     if settings.name is None:
         settings = settings._replace(name=chosen or make_name(str(settings.run)))
-    started = Run(settings, _open_writer(settings, place))
-    _remember(started, settings.project, name)
-    return started
+    return _remember(Run(settings, _make_launch(settings, place)), settings.project, name)
 
 
 def watch(
@@ -107,50 +116,78 @@ def watch(
 
 def active_run() -> Run | None:
     """Return the newest open run of this process."""
-    return next((run for run, *_ in reversed(_open_runs) if run._is_open), None)
+    return next((entry.run for entry in reversed(_open_runs) if entry.run._is_open), None)
 
 
-def _open_writer(settings: Any, place: Any) -> Any:
+def _make_launch(settings: Any, place: Any) -> Any:
     if settings.mode == "disabled":
         return None
     from lossboard.writer import Launch
 
-    return Launch(settings, place).open_writer
+    return Launch(settings, place)
+
+
+def reopen(launch: Any) -> Run:
+    """Make of a pickled run what this process may use.
+
+    The run itself where it is open here; in a child of multiprocessing one that logs to the same run, as a
+    forked child does; anywhere else (a checkpoint that is loaded later) one that records nothing.
+    """
+    if launch is not None:
+        here = next((entry.run for entry in _open_runs if entry.run.id == launch.settings.run), None)
+        if here is not None:
+            return here
+        if endings.is_worker():
+            return _remember(Run(launch.settings, launch, is_late=True), launch.settings.project, None)
+    from lossboard.settings import read_settings
+
+    return Run(read_settings({"mode": "disabled", "run": "-", "name": "-"}), None)
+
+
+def _stand_in(settings: Any) -> Run:
+    """Make what a spawned child gets that only imports its parent's script: the run is the parent's."""
+    run = Run(settings._replace(mode="disabled", run=settings.run or "-", name=settings.name or "-"), None)
+    run._outlet.write = lambda _slot: run._warn("imported-again", _IMPORTED_AGAIN)
+    return run
 
 
 def _finish_former(project: str, name: str | None, run_id: str | None) -> None:
-    for run, former_project, former_name in list(_open_runs):
-        is_same = run.id == run_id if run_id is not None else former_name == name
-        if run._is_open and former_project == project and is_same:
-            run.finish()
-    _open_runs[:] = [entry for entry in _open_runs if entry[0]._is_open]
+    for entry in list(_open_runs):
+        run = entry.run
+        is_same = run.id == run_id if run_id is not None else entry.name == name
+        if run._is_open and not run._is_entered and entry.project == project and is_same:
+            run.finish(endings.find_state(entry.number))
+    _open_runs[:] = [entry for entry in _open_runs if entry.run._is_open]
 
 
-def _remember(run: Run, project: str, name: str | None) -> None:
-    global _is_registered, _last_error_id
-    _open_runs.append((run, project, name))
-    _last_error_id = id(_last_error())
-    if not _is_registered:
-        _is_registered = True
-        atexit.register(_finish_all)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_forget_parents)
+_IMPORTED_AGAIN: Final = (
+    "multiprocessing has imported the script anew in this child, and what it logs to the run made by that is"
+    ' not kept: its parent has the run. Start runs under `if __name__ == "__main__":` and hand them on to'
+    " the children as an argument."
+)
+
+
+def _remember(run: Run, project: str, name: str | None) -> Run:
+    global _registered_pid, _runs_started
+    _runs_started += 1
+    _open_runs.append(_Open(run, project, name, _runs_started))
+    endings.mark_errors(_runs_started)
+    if not _registered_pid and hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_forget_parents)
+    if _registered_pid != os.getpid():
+        _registered_pid = os.getpid()
+        endings.call_at_exit(_finish_all)
+    return run
 
 
 def _finish_all() -> None:
     """At exit: all open runs together delay it by at most the deadline."""
-    error = _last_error()
-    state = "failed" if error is not None and id(error) != _last_error_id else "finished"
     until = time.monotonic() + EXIT_DEADLINE_S
-    for run, *_ in _open_runs:
-        run.finish(state, deadline_s=max(0.0, until - time.monotonic()))
+    for entry in _open_runs:
+        state = endings.find_state(entry.number)
+        entry.run.finish(state, deadline_s=max(0.0, until - time.monotonic()))
 
 
 def _forget_parents() -> None:
-    for run, *_ in _open_runs:
-        run._forget_parent()
-
-
-def _last_error() -> BaseException | None:
-    """What the interpreter noted when it printed a traceback; reading it changes nothing."""
-    return getattr(sys, "last_value", None)
+    for entry in _open_runs:
+        entry.run._outlet.forget_parent()

@@ -1,7 +1,7 @@
 """Counting a run's optimizer steps, and telling the evaluations inside one step from each other."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import CodeType
 from typing import Any, Final
 
@@ -27,13 +27,17 @@ class StepClock:
         self._records = 0
         self._has_gone_back = False
         self._stepping: CodeType | None = None  # what runs while an optimizer steps
-        self._round: set[int] = set()  # ids of the optimizers that have stepped since the count rose
+        self._latest: int | None = None  # id of the optimizer whose step the count rose with
+        self._others: set[int] = set()  # of those that have stepped since
+        self._is_compiling: Callable[[], bool] = _never
 
     def start(self) -> None:
         """Listen to torch's optimizers, if torch is there; once for each watcher."""
         self._watchers += 1
         optimizers: Any = sys.modules.get("torch.optim.optimizer")
         if optimizers is not None and not self._handles:
+            # A counter that changes inside a compiled step would compile it anew each time.
+            self._is_compiling = sys.modules["torch"].compiler.is_compiling
             self._handles = [
                 optimizers.register_optimizer_step_pre_hook(self._begin),
                 optimizers.register_optimizer_step_post_hook(self._end),
@@ -46,6 +50,11 @@ class StepClock:
             for handle in self._handles:
                 handle.remove()
             self._handles.clear()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether so many records came without a step that none is expected any more."""
+        return self._records > SILENT_RECORDS
 
     def before_first(self) -> int | None:
         """Return the steps before a record while there was none: 0, or None where none is to be expected."""
@@ -70,19 +79,23 @@ class StepClock:
         self._has_gone_back = self.is_inside
 
     def _begin(self, _optimizer: Any, _args: Any, _kwargs: Any) -> None:
-        if not _is_compiling():
+        if not self._is_compiling():
             self.is_inside = True
             self._has_gone_back = False
             self._stepping = sys._getframe(1).f_code
 
     def _end(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
-        if not _is_compiling():
+        # These two run in every step of the training: a set made anew here cost it 2 µs.
+        if not self._is_compiling():
             self.is_inside = False
-            if self._round and id(optimizer) not in self._round:
-                self._round.add(id(optimizer))
+            which = id(optimizer)
+            if which != self._latest and self._latest is not None and which not in self._others:
+                self._others.add(which)
                 return
             self.count += 1
-            self._round = {id(optimizer)}
+            if self._others:
+                self._others.clear()
+            self._latest = which
 
 
 def _has_optimizer() -> bool:
@@ -102,7 +115,5 @@ def _kinds_of(kind: Any) -> Iterator[Any]:
         yield from _kinds_of(inner)
 
 
-def _is_compiling() -> bool:
-    # A counter that changes inside a compiled step would compile it anew each time.
-    torch = sys.modules["torch"]
-    return bool(torch.compiler.is_compiling())
+def _never() -> bool:
+    return False

@@ -1,112 +1,20 @@
-"""Sending what dead writers left: folders whose process is gone and whose lock is free."""
+"""Sending what dead writers of this machine left in the state folder, beside one's own records."""
 
 import math
-import os
-import socket
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from lossboard import wire
-from lossboard.delivery import Delivery, Refused
-from lossboard.discovery import is_loopback
+from lossboard.addresses import is_loopback, is_same_place
+from lossboard.answers import Refused
+from lossboard.delivery import Delivery
 from lossboard.faults import Faults
-from lossboard.identity import is_alive
-from lossboard.locks import take_lock
-from lossboard.reading import (
-    Indexed,
-    Reader,
-    Series,
-    read_acked,
-    read_manifest,
-    read_series,
-    read_traits,
-    remove_folder,
-    write_acked,
-)
+from lossboard.leftover import Leftover, NotTaken, discard_torn, take_folder
+from lossboard.reading import NewerFormat, read_manifest
 from lossboard.settings import Settings
 from lossboard.transport import Transport, Unreachable
 
 SCAN_S: Final = 60.0  # between two looks for dead writers
-PUT_KEYS: Final[tuple[str, ...]] = ("project", "name", "config", "tags", "environment", "attempt")
-
-
-class DeadJournal:
-    """The folder of a dead writer, held under its lock; read as its own process would have."""
-
-    def __init__(self, folder: Path, manifest: dict[str, Any], lock_fd: int) -> None:
-        self.folder = folder
-        self.manifest = manifest
-        self.writer = str(manifest["writer"])
-        self.series: list[Series] = read_series(folder)
-        self.traits = read_traits(folder)
-        self._lock_fd = lock_fd
-        self._expected = read_acked(folder)
-        self._reader = Reader(folder, self._expected)
-        self.faults = Faults()
-        for reason, count in dict(manifest.get("dropped") or {}).items():
-            self.faults.count(str(reason), int(count))
-
-    def read(self, limit: int) -> list[Indexed]:
-        """Return the next records; segments that a bound removed are counted."""
-        records = self._reader.read(limit)
-        if records:
-            if records[0][0] > self._expected:
-                self.faults.count("journal-full", records[0][0] - self._expected)
-            self._expected = records[-1][0] + 1
-        return records
-
-    def acknowledge(self, upto: int) -> None:
-        """Move the mark."""
-        try:
-            write_acked(self.folder, upto)
-        except OSError as error:  # a full disk, say: what is sent twice is skipped by its index
-            self.faults.warn("mark", f"can't note what was sent in {self.folder}: {error}")
-
-    def close(self, *, remove: bool) -> None:
-        """Let the folder go, or remove it when all of it was sent."""
-        self._reader.close()
-        try:
-            if remove:
-                remove_folder(self.folder)
-        except OSError as error:
-            self.faults.warn("remove", f"can't remove {self.folder}: {error}")
-        finally:
-            os.close(self._lock_fd)
-
-
-def take_folder(folder: Path) -> DeadJournal | None:
-    """Take a dead writer's folder under its lock; None where it lives, is another's or can't be read.
-
-    A folder that another host wrote is left alone: its pid says nothing here.
-    """
-    try:
-        manifest = read_manifest(folder)
-        pid = manifest["pid"]
-        if manifest["host"] != socket.gethostname():
-            return None
-        # Of our own process only the lock tells: a run that gave up waiting has let it go.
-        if pid != os.getpid() and is_alive(pid, manifest["pid_started"]):
-            return None
-        lock_fd = take_lock(folder / "lock")
-        if lock_fd is None:
-            return None
-        try:
-            return DeadJournal(folder, manifest, lock_fd)
-        except BaseException:
-            os.close(lock_fd)
-            raise
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # torn before its first record, of another format, or gone this moment
-
-
-def deliver_dead(journal: DeadJournal) -> Delivery:
-    """Make the delivery of a dead writer's records, as its own process would have sent them."""
-    manifest = journal.manifest
-    body: dict[str, Any] = {key: manifest[key] for key in PUT_KEYS if key in manifest}
-    started = float(body["attempt"]["started_unix_s"])
-    run = wire.check_run_id(manifest["run"])
-    return Delivery(journal, run, started, int(manifest["rank"]), lambda: dict(body))
 
 
 class Takeover:
@@ -117,10 +25,11 @@ class Takeover:
         self._url = settings.url
         self._run = settings.run
         self._own = own_writer
+        self._faults = Faults()  # what is wrong with a folder is not the run's that found it
         self._is_last = False
         self._next_scan = 0.0
         self._waiting: list[Path] = []
-        self._journal: DeadJournal | None = None
+        self._journal: Leftover | None = None
         self._delivery: Delivery | None = None
 
     def send_some(self, transport: Transport) -> bool:
@@ -128,7 +37,7 @@ class Takeover:
 
         Raises: Unreachable, as every delivery does.
         """
-        if self._journal is None and not self._take_next():
+        if self._journal is None and not self._take_next(transport.url):
             return False
         journal, delivery = self._journal, self._delivery
         assert journal is not None
@@ -136,16 +45,14 @@ class Takeover:
         try:
             if delivery.send_some(transport, journal.faults):
                 return True
-            state = journal.manifest.get("ended")
-            if state in wire.END_STATES and not journal.manifest.get("is_forked"):
-                delivery.send_state(transport, state, journal.faults)
+            journal.send_end(delivery, transport)
             journal.close(remove=True)
         except Refused:
             journal.close(remove=False)  # not taken today: it keeps, and a later run tries again
         except Unreachable:
             raise
         except Exception as error:  # one folder that can't be read must not hold up our own records
-            journal.faults.warn("takeover", f"can't send {journal.folder}: {error!r}")
+            self._faults.warn(journal.folder.name, f"can't send {journal.folder}: {error!r}")
             journal.close(remove=False)
         self._journal = self._delivery = None
         return True
@@ -171,29 +78,48 @@ class Takeover:
             return False  # what can't be read is nobody's child
         return manifest.get("run") == self._run and manifest.get("is_forked") is True
 
-    def _take_next(self) -> bool:
+    def _take_next(self, at: str) -> bool:
         if not self._waiting:
             if time.monotonic() < self._next_scan:
                 return False
             self._next_scan = time.monotonic() + SCAN_S
             self._waiting = self._find_folders()
         while self._waiting:
-            journal = take_folder(self._waiting.pop(0))
-            if journal is None:
-                continue
-            if self._is_meant_for_us(journal.manifest.get("address")):
-                try:
-                    self._journal, self._delivery = journal, deliver_dead(journal)
-                    return True
-                except (ValueError, KeyError, TypeError):
-                    journal.close(remove=False)  # a manifest that isn't ours
-                    continue
-            journal.close(remove=False)  # it was meant for another service
+            if self._take(self._waiting.pop(0), at):
+                return True
         return False
 
-    def _is_meant_for_us(self, address: object) -> bool:
-        """Whether a writer that was told `address` may be sent where we send.
+    def _take(self, folder: Path, at: str) -> bool:
+        """Take one folder, if it is free and was meant for the service `at` that we send to."""
+        try:
+            journal = take_folder(folder)
+        except NotTaken:
+            return False
+        except (FileNotFoundError, NotADirectoryError):
+            discard_torn(folder)  # a kill between the folder and its manifest; or it went this moment
+            return False
+        except NewerFormat as error:
+            self._faults.warn("newer", f"{error}; it is left alone until lossboard is upgraded here")
+            return False
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if not discard_torn(folder):
+                self._faults.warn(folder.name, f"can't read {folder}, it is left alone: {error!r}")
+            return False
+        try:
+            if is_meant_for(journal.manifest.get("address"), self._url, at):
+                self._journal, self._delivery = journal, journal.deliver()
+                return True
+        except (ValueError, KeyError, TypeError) as error:
+            self._faults.warn(folder.name, f"can't read {folder}, it is left alone: {error!r}")
+        journal.close(remove=False)
+        return False
 
-        One that was told none meant a service of this machine, and its config is nobody else's business.
-        """
-        return address == self._url or (address is None and self._url is not None and is_loopback(self._url))
+
+def is_meant_for(address: object, url: str | None, at: str) -> bool:
+    """Whether a writer that was told `address` may be sent to the service `at`; `url` is what we were told.
+
+    One that was told none meant a service of this machine, and its config is nobody else's business.
+    """
+    if address is None:
+        return url is None or is_loopback(url)
+    return isinstance(address, str) and is_same_place(address, at)

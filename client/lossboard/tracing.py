@@ -35,7 +35,7 @@ class Tracer:
     may change: the graph writes each call's numbers into a ring, which is read outside.
     """
 
-    def __init__(self, torch: Any, channel: Channel, count_dropped: Callable[[int], None]) -> None:
+    def __init__(self, torch: Any, channel: Channel, count_dropped: Callable[[int, str], None]) -> None:
         self._channel = channel
         self._count_dropped = count_dropped
         self._rings: dict[str, TracedRing] = {}
@@ -65,6 +65,11 @@ class Tracer:
     def has_new_on_host(self) -> bool:
         """Whether compiled calls on the host have left something; nothing is waited for."""
         return self._on_host is not None and self._on_host.has_new()
+
+    def forget(self) -> None:
+        """In a forked child: what compiled calls left before is the parent's to record."""
+        for ring in self._rings.values():
+            ring.forget()
 
     def drain(self, run: Any) -> bool:
         """Record what compiled calls have left; return whether there was any."""

@@ -14,13 +14,14 @@ from typing import Any, Final
 
 from lossboard import loaders, wire
 from lossboard.channel import Channel
-from lossboard.deferred import DeviceBuffer
+from lossboard.deferred import CAPTURED, DeviceBuffer
 from lossboard.disturbance import is_muted
 from lossboard.faults import guard
 from lossboard.frames import is_checkpointed
 from lossboard.meaning import Meaning
 from lossboard.model_loss import is_inference
 from lossboard.parts import PartsCheck, find_total, name_part, read_parts
+from lossboard.shortcut import Shortcut, make_shortcut
 from lossboard.silence import notice_silence
 from lossboard.tracing import Tracer, keep_eager
 
@@ -54,6 +55,7 @@ def watch_loss(
         run.loss = watcher.wrap(loss_func)
     run._watched.append((loss_func, weight, series))
     run._on_finish(watcher.close)
+    run._on_fork(watcher._forget_parent)
 
 
 class LossWatcher:
@@ -64,7 +66,7 @@ class LossWatcher:
         self._position = run._position
         self._clock = run._clock
         self._loss_func = loss_func
-        self._loader = loader
+        self._find_loader = loaders.refer(loader)
         self._model = model
         self._series = series
         self._weight = weight
@@ -72,6 +74,7 @@ class LossWatcher:
         self._has_seen = False
         self._is_checkpointed = False
         self._handle: Any = None
+        self._shortcut: Shortcut | None = None
         self._device_buffer = DeviceBuffer(self._count_dropped)
         self._main = self._open_channel(series, None if isinstance(weight, Mapping) else weight)
         self._parts: dict[str, Channel] = {}
@@ -106,11 +109,11 @@ class LossWatcher:
             notice_silence(self._run, has_seen=self._has_seen, is_over=True)
             self._notice_weights()
         self._is_closed = True
+        self._shortcut = None
         self._clock.stop()
         if self._handle is not None:
             self._handle.remove()
-        if self._loader is not None:
-            loaders.release(self._loader, self._position)
+        loaders.release(self._find_loader(), self._position)
         if self._before_change in self._position.before_change:
             self._position.before_change.remove(self._before_change)
 
@@ -120,9 +123,12 @@ class LossWatcher:
         if torch is not None and torch.compiler.is_compiling():
             self._tracer.trace(torch, self._model, args, kwargs, output)
             return
-        if self._is_closed or is_muted():
-            return
         try:
+            shortcut = self._shortcut
+            if shortcut is not None and shortcut(args, kwargs, output):
+                return
+            if self._is_closed or is_muted():
+                return
             self._has_seen = True
             self._see(torch, args, kwargs, output)
         except Exception:
@@ -156,6 +162,9 @@ class LossWatcher:
             if self._tracer.has_new_on_host() or (split == "val" and not self._position.is_in_pass):
                 self._drain()
             self._main.record(split, args, kwargs, output, value)
+            if self._shortcut is None and self._main.is_settled and not self._main.meaning.is_asking:
+                has_new = self._tracer.has_new_on_host
+                self._shortcut = make_shortcut(torch, self._run, self._main, self._model, has_new)
 
     def _see_parts(self, torch: Any, args: Any, kwargs: Any, output: Any) -> None:
         """Record each of several named values in a series of its own."""
@@ -206,7 +215,7 @@ class LossWatcher:
         return self._parts[part]
 
     def _open_channel(self, name: str, weight: Any, part: str | None = None) -> Channel:
-        loader = self._loader
+        loader = self._find_loader()
         loss_func = self._loss_func
         if part is not None:  # a module has buffers and our hook: its parts are not asked for
             loss_func = None if hasattr(loss_func, "forward") else _Part(loss_func, part)
@@ -223,11 +232,19 @@ class LossWatcher:
         """Give late values their place before an epoch can begin, and notice a loss that never speaks."""
         with guard(self._run):
             self._drain()
+            self._device_buffer.send()
             notice_silence(self._run, has_seen=self._has_seen, is_over=False)
 
-    def _count_dropped(self, n: int) -> None:
+    def _count_dropped(self, n: int, reason: str) -> None:
         if n:
-            self._run._count("device-buffer", n)
+            self._run._count(reason, n)
+        if reason == "cuda-graph":
+            self._run._warn(reason, CAPTURED)
+
+    def _forget_parent(self) -> None:
+        """In a forked child: what has not arrived yet is the parent's to record."""
+        self._device_buffer.forget()
+        self._tracer.forget()
 
     def _notice_weights(self) -> None:
         if isinstance(self._weight, Mapping) and self._has_seen:

@@ -9,11 +9,11 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from lossboard.denominators import OF_CLASSES, OF_FUNCTIONS, Denominator, Options, broadcast_shape
 
-__all__ = ["Rule", "Weight", "broadcast_shape", "find_rule", "weigh"]
+__all__ = ["Rule", "broadcast_shape", "find_rule"]
 
 # 'batchmean' is a mean as well: over the rows.
 _REDUCTIONS: Final = {
@@ -23,19 +23,6 @@ _REDUCTIONS: Final = {
     "sum": "sum",
     "none": "none",
 }
-
-
-class Weight(NamedTuple):
-    """The weight of one evaluation.
-
-    `weight` is a number, or a tensor of one number on the loss's device where only a
-    kernel can count it. `items` is the leading dimension, the batch as far as shapes tell.
-    """
-
-    weight: Any
-    unit: str
-    source: str
-    items: int
 
 
 class Rule:
@@ -56,6 +43,7 @@ class Rule:
     ) -> None:
         self._kind = kind
         self._weigh = kind.weigh
+        self._kept = kind.kept
         self._told = told  # the module, or a function's `Options` where a call tells no others
         self._is_function = isinstance(told, Options)
         self._names = names
@@ -64,15 +52,21 @@ class Rule:
         # With so many arguments and no keywords a call is its operands, as it nearly always is.
         self._plain = -1 if self._bound_args else n_operands
 
-    def weigh(self, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> tuple[Any, int]:  # noqa: ARG002
+    def weigh(self, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> tuple[Any, int]:
         """Return the weight of a call and its rows, the leading dimension of the batch.
 
         The weight is a number, or a tensor of one number on the target's device; 0 where
         nothing counts.
         """
         if len(args) == self._plain and not kwargs:
-            return self._weigh(self._told, *args)
-        told, operands = self._read(args, kwargs)
+            told, operands = self._told, args
+        else:
+            told, operands = self._read(args, kwargs)
+        if self._kept is not None and output.requires_grad:
+            weight = self._kept(output)
+            if weight is not None:
+                shape = operands[0].shape
+                return weight, shape[0] if len(shape) > 1 else 1
         return self._weigh(told, *operands)
 
     def unit(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
@@ -130,15 +124,6 @@ def find_rule(loss_func: Any) -> Rule | None:
         return None
     names = _parameters(type(loss_func).forward)[1:]
     return Rule(kind, loss_func, names, len(names), (args, kwargs))
-
-
-def weigh(loss_func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> Weight | None:
-    """Weigh one call of a loss; None for losses whose denominator is not known."""
-    rule = find_rule(loss_func)
-    if rule is None:
-        return None
-    weight, items = rule.weigh(args, kwargs, output)
-    return Weight(weight, rule.unit(args, kwargs), "exact", items)
 
 
 def _rule_of_function(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Rule | None:

@@ -8,11 +8,10 @@ from lossboard.delivery import Delivery
 from lossboard.discovery import find_service
 from lossboard.environment import describe_environment
 from lossboard.faults import Faults, say
-from lossboard.identity import started_ticks
+from lossboard.identity import boot_id, pid_space, started_ticks
 from lossboard.journal import Journal
 from lossboard.ranks import Place
 from lossboard.reading import Series
-from lossboard.run import Run
 from lossboard.sender import Sender
 from lossboard.settings import Settings
 from lossboard.takeover import Takeover
@@ -40,9 +39,13 @@ class Launch:
             },
         }
 
-    def open_writer(self, run: Run, is_forked: bool) -> "Writer":
+    def __getstate__(self) -> dict[str, Any]:
+        # A pickle may become a file: another process finds the token as this one's service tells it.
+        return self.__dict__ | {"settings": self.settings._replace(token=None)}
+
+    def open_writer(self, faults: Faults, *, is_forked: bool) -> "Writer":
         """Open a writer for this process."""
-        return Writer(self, run._faults, is_forked)
+        return Writer(self, faults, is_forked)
 
 
 class Writer:
@@ -64,6 +67,8 @@ class Writer:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "pid_started": started_ticks(os.getpid()),
+            "boot": boot_id(),
+            "pid_space": pid_space(),
             "rank": launch.rank,
             "is_forked": is_forked,
         }
@@ -107,14 +112,12 @@ class Writer:
         """End the writer; what can't be sent in time stays in the journal."""
         self._journal.end(state)
         if self._sender is None:
+            self._tell_kept(self._journal.unsaved())
             self._journal.close()
             return
         if self._sender.finish(None if self._is_forked else state, deadline_s):
             return
-        left = self._journal.pending() + self._sender.unsent()
-        if left:
-            place = self._journal.folder
-            _tell_kept(left, str(self._launch.settings.name), None if place is None else str(place))
+        self._tell_kept(self._journal.pending() + self._sender.unsent())
 
     def abandon(self) -> None:
         """Let go in a forked child."""
@@ -127,7 +130,7 @@ class Writer:
             self._journal, str(settings.run), launch.attempt, launch.rank, lambda: dict(launch.body)
         )
         takeover = Takeover(settings, self._journal.writer)
-        self._sender = Sender(
+        sender = Sender(
             delivery,
             settings,
             self._faults,
@@ -138,13 +141,25 @@ class Writer:
             at_end=None if self._is_forked else takeover.send_children,
             over=self._journal.close,
         )
-        self._sender.start()
+        try:
+            sender.start()
+        except RuntimeError as error:  # no more threads for this process, or its interpreter is ending
+            self._faults.warn(
+                "thread", f"{error}: records are kept in {kept_in}, the next run here sends them"
+            )
+            return
+        self._sender = sender
+
+    def _tell_kept(self, left: int) -> None:
+        """Say at the end what was not delivered, and where it is."""
+        lost = min(left, self._journal.unsaved())
+        name = self._launch.settings.name
+        if lost:
+            say(f"{_count(lost)} of {name} could neither be sent nor written to disk")
+        if left > lost:
+            place = self._journal.folder
+            say(f"{_count(left - lost)} of {name} kept in {place}; the next run here sends them")
 
 
-def _tell_kept(count: int, name: str, place: str | None) -> None:
-    """Say at the end what was not delivered, and where it is."""
-    records = "1 record" if count == 1 else f"{count} records"
-    if place is None:
-        say(f"{records} of {name} could neither be sent nor written to disk")
-    else:
-        say(f"{records} of {name} kept in {place}; the next run here sends them")
+def _count(records: int) -> str:
+    return "1 record" if records == 1 else f"{records} records"

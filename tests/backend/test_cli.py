@@ -53,6 +53,7 @@ def test_no_command_at_all_shows_the_commands(tmp_path):
     assert answer.returncode == 2
     assert "serve" in answer.stdout
     assert "demo" in answer.stdout
+    assert "sync" in answer.stdout
 
 
 def test_an_unknown_option_points_to_the_help(tmp_path):
@@ -173,7 +174,7 @@ def test_a_missing_database_driver_prints_its_own_pip_command(tmp_path):
     assert 'pip install "lossboard[postgres]"' in answer.stderr
 
 
-@pytest.mark.parametrize("words", [["--version"], ["--help"], ["runs"], ["open"], ["token"]])
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["runs"], ["open"], ["token"], ["sync"]])
 def test_what_needs_no_extra_works_in_a_bare_installation(tmp_path, words):
     answer = run_without(tmp_path, "fastapi", *words)
     assert "pip install" not in answer.stderr

@@ -42,7 +42,7 @@ def test_accumulation_is_found_and_the_undivided_loss_recorded(board, caplog, di
     with caplog.at_level(logging.WARNING, "lossboard"):
         accumulate(loss, loader, 2, divide=divide)
     assert board.records(run, "loss") == SEED_BATCHES * 4
-    assert run._traits["train/loss"]["divided_by"] == 2.0
+    assert run._outlet.traits["train/loss"]["divided_by"] == 2.0
     (warning,) = warnings_in(caplog)
     assert "divided by 2 before backward" in warning
 
@@ -52,7 +52,7 @@ def test_accumulation_is_found_through_the_rounding_of_a_bfloat16_gradient(board
     loss, loader = nn.L1Loss(), seed_loader(1, drop_last=True)
     run = board.watch(loss, loader)
     accumulate(loss, [batch for _ in range(6) for batch in loader][: 6 * micro], micro, kind=torch.bfloat16)
-    assert run._traits["train/loss"]["divided_by"] == micro
+    assert run._outlet.traits["train/loss"]["divided_by"] == micro
 
 
 def test_plain_training_is_not_warned_about(board, caplog):
@@ -60,7 +60,7 @@ def test_plain_training_is_not_warned_about(board, caplog):
     run = board.watch(loss, loader)
     with caplog.at_level(logging.WARNING, "lossboard"):
         accumulate(loss, loader, 1)
-    assert "divided_by" not in run._traits["train/loss"]
+    assert "divided_by" not in run._outlet.traits["train/loss"]
     assert warnings_in(caplog) == []
 
 
@@ -68,7 +68,7 @@ def test_accumulation_that_divides_nothing_is_no_factor(board):
     loss, loader = nn.L1Loss(), seed_loader(2)
     run = board.watch(loss, loader)
     accumulate(loss, loader, 2, divide=lambda value, k: value)
-    assert "divided_by" not in run._traits["train/loss"]
+    assert "divided_by" not in run._outlet.traits["train/loss"]
 
 
 def test_factor_of_a_loss_in_a_sum_is_told(board, caplog):
@@ -76,7 +76,7 @@ def test_factor_of_a_loss_in_a_sum_is_told(board, caplog):
     run = board.watch(loss, loader)
     with caplog.at_level(logging.WARNING, "lossboard"):
         accumulate(loss, loader, 1, divide=lambda value, k: 0.25 * value)
-    assert run._traits["train/loss"]["divided_by"] == 4.0
+    assert run._outlet.traits["train/loss"]["divided_by"] == 4.0
     assert "multiplied by 0.25 before backward" in warnings_in(caplog)[0]
 
 
@@ -102,7 +102,7 @@ def test_amp_scale_is_no_factor_and_a_skipped_step_is_counted(board, micro):
         assert run._faults.counts() == {"skipped-step": 2}
         assert max(board.records(run, "step")) == epochs * 8 - 1 - 2
     else:
-        assert run._traits["train/loss"]["divided_by"] == 3.0
+        assert run._outlet.traits["train/loss"]["divided_by"] == 3.0
 
 
 def test_hook_on_the_gradient_goes_when_the_factor_is_known(board):
@@ -120,4 +120,4 @@ def test_bfloat16_loss_tells_its_dtype(board):
     loss, model = nn.L1Loss(), Absolute().bfloat16()
     run = board.watch(loss)
     loss_of(loss, model, torch.ones(2, dtype=torch.bfloat16)).backward()
-    assert run._traits["train/loss"]["dtype"] == "bfloat16"
+    assert run._outlet.traits["train/loss"]["dtype"] == "bfloat16"

@@ -69,7 +69,7 @@ def test_compiled_loss_tells_its_dtype(board, kind):
     run.epoch = 0
     step(torch.ones(3, dtype=kind, requires_grad=True), torch.zeros(3, dtype=kind)).backward()
     run.finish()
-    assert run._traits["train/loss"]["dtype"] == str(kind).removeprefix("torch.")
+    assert run._outlet.traits["train/loss"]["dtype"] == str(kind).removeprefix("torch.")
 
 
 class Output(NamedTuple):

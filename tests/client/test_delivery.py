@@ -83,8 +83,8 @@ def test_garbage_for_an_answer_is_tried_again(service: Any, start_run: StartRun)
 
 def test_retry_after_is_honoured(service: Any, start_run: StartRun, poll: Poll) -> None:
     run = start_run()
-    poll(lambda: run._writer and run._writer._sender and run._writer._sender.url)
-    service.retry_after = "1"
+    poll(lambda: run._outlet.writer and run._outlet.writer._sender and run._outlet.writer._sender.url)
+    service.headers = {"Retry-After": "1"}
     service.faults.append("503")
     log_some(run, 1)
     poll(lambda: not service.faults)

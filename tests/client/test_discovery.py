@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from lossboard.discovery import Service, find_service, is_loopback, read_services
+from lossboard.addresses import is_loopback
+from lossboard.discovery import Service, find_service, read_services
 from lossboard.settings import check_url
 
 Write = Callable[..., Path]

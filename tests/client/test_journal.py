@@ -6,10 +6,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from lossboard.faults import Faults
 from lossboard.journal import Journal
@@ -25,13 +24,13 @@ from lossboard.reading import (
     segment_numbers,
     segment_path,
 )
-from lossboard.slots import NAN, SLOT_BYTES, pack_plain
+from lossboard.slots import SLOT_BYTES, pack
 
 MEANING = Series("train/loss", "mean", "items", "assumed")
 
 
 def make_slot(batch: int) -> bytes:
-    return pack_plain(0, 0, batch, float(batch), 1, NAN, 1.0)
+    return pack(0, 0, batch, float(batch), 1, None, 1.0, 0, None, None, None, None)
 
 
 def open_journal(root: Path, *, strict: bool = True, **bounds: Any) -> Journal:
@@ -64,7 +63,7 @@ def test_folder_holds_what_a_stranger_needs_to_send_it(tmp_path: Path) -> None:
     assert journal.declare(MEANING) == 0
     assert journal.declare(MEANING._replace(name="val/loss")) == 1
     folder = folder_of(journal)
-    assert read_manifest(folder) == {"format": 1, "writer": journal.writer, "run": "A"}
+    assert read_manifest(folder) == {"format": 2, "writer": journal.writer, "run": "A"}
     assert read_series(folder) == [MEANING, MEANING._replace(name="val/loss")]
     assert {path.name for path in folder.iterdir()} == {"run.json", "series.jsonl", "000000.seg", "lock"}
     journal.end("failed")
@@ -125,6 +124,7 @@ def test_acknowledged_segments_are_unlinked_whole(tmp_path: Path) -> None:
     assert segment_numbers(folder) == [1]
     assert read_acked(folder) == SEGMENT_SLOTS
     assert batches(folder, read_acked(folder)) == list(range(SEGMENT_SLOTS, SEGMENT_SLOTS + 10))
+    journal.acknowledge(SEGMENT_SLOTS + 10)
     journal.close(remove=True)
     assert not folder.exists()
 
@@ -137,50 +137,6 @@ def test_bound_drops_the_oldest_segment_and_counts_its_records(tmp_path: Path) -
     first = journal.read(1)
     assert first[0][0] == 2 * SEGMENT_SLOTS
     assert journal._faults.counts() == {"journal-full": 2 * SEGMENT_SLOTS}
-    journal.close()
-
-
-def test_offline_journal_keeps_space_free_and_falls_back_to_memory(tmp_path: Path) -> None:
-    journal = open_journal(tmp_path, strict=False, online=False, keep_free_bytes=1 << 60)
-    journal.append(make_slot(0))
-    assert journal.folder is None
-    assert [record and record.batch for _, record in journal.read(10)] == [0]
-    journal.close()
-
-
-def test_unwritable_folder_raises_where_strict(tmp_path: Path) -> None:
-    (tmp_path / "journal").write_text("in the way")
-    with pytest.raises(OSError):
-        open_journal(tmp_path)
-
-
-def test_ring_keeps_the_newest_records_and_counts_the_rest(tmp_path: Path) -> None:
-    (tmp_path / "journal").write_text("in the way")
-    journal = open_journal(tmp_path, strict=False, ring_records=3)
-    for batch in range(5):
-        journal.append(make_slot(batch))
-    assert [(index, record and record.batch) for index, record in journal.read(10)] == [
-        (2, 2),
-        (3, 3),
-        (4, 4),
-    ]
-    assert journal._faults.counts() == {"journal-full": 2}
-    journal.append(make_slot(5))
-    assert [index for index, _ in journal.read(10)] == [5]
-    journal.close()
-
-
-def test_disk_that_fails_in_mid_run_costs_no_record_and_no_index(tmp_path: Path) -> None:
-    journal = open_journal(tmp_path, strict=False)
-    journal.append(make_slot(0))
-    full = os.open("/dev/full", os.O_WRONLY)
-    os.dup2(full, journal._fd)
-    os.close(full)
-    journal._room = 1  # /dev/full has no size of its own
-    journal.append(make_slot(1))
-    journal.append(make_slot(2))
-    read = journal.read(1) + journal.read(10)
-    assert [record and record.batch for _, record in read] == [0, 1, 2]
     journal.close()
 
 
@@ -221,9 +177,10 @@ def test_folder_is_locked_while_its_writer_lives(tmp_path: Path) -> None:
     lock = folder_of(journal) / "lock"
     assert take_lock(lock) is None
     journal.close()
-    fd = take_lock(lock)
-    assert fd is not None
-    os.close(fd)
+    taken = take_lock(lock)
+    assert taken is not None
+    assert taken.is_held
+    taken.release()
 
 
 def test_every_log_that_returned_is_in_the_journal_after_kill_9(tmp_path: Path) -> None:
@@ -253,3 +210,36 @@ while True:
     assert found[: returned + 1] == list(range(returned + 1))
     assert len(found) <= returned + 2
     assert json.loads((folder / "run.json").read_text())["pid"] == process.pid
+
+
+def test_append_that_hangs_on_a_slow_disk_holds_up_neither_sender_nor_exit(
+    tmp_path: Path, poll: Callable[..., None]
+) -> None:
+    journal = open_journal(tmp_path, strict=False)
+    journal.append(make_slot(0))
+    segment = os.dup(journal._fd)
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    while True:  # a pipe that nobody reads stands for a disk that takes nothing
+        try:
+            os.write(write_end, bytes(4096))
+        except BlockingIOError:
+            break
+    os.set_blocking(write_end, True)
+    os.dup2(write_end, journal._fd)
+    hanging = threading.Thread(target=lambda: journal.append(make_slot(1)), daemon=True)
+    hanging.start()
+    poll(lambda: not journal._lock.acquire(blocking=False) or journal._lock.release())
+    assert [index for index, _ in journal.read(10)] == [0]
+    journal.acknowledge(1)
+    journal.pending()
+    journal.end("finished")
+    journal.close()
+    assert hanging.is_alive()
+    for fd in (read_end, write_end):
+        os.close(fd)  # the disk fails for good: EPIPE
+    os.dup2(segment, journal._fd)
+    os.close(segment)
+    hanging.join(5.0)
+    assert not hanging.is_alive()
+    journal.close()

@@ -108,7 +108,7 @@ def test_input_and_target_that_are_spread_over_each_other_are_told_once(board, c
     assert "(3, 1)" in warning
     assert "(3, 3)" in warning
     assert board.records(run, "weight") == [9.0, 9.0]
-    assert "broadcast" in run._traits["train/loss"]
+    assert "broadcast" in run._outlet.traits["train/loss"]
 
 
 @pytest.mark.parametrize("weight", [7, lambda output, target: (target == 0).sum()])
@@ -141,7 +141,7 @@ def test_declared_weight_that_the_probe_confirms_is_nothing_to_warn_of(board, ca
     with caplog.at_level(logging.WARNING, "lossboard"):
         run.loss(rows_of(9))
     assert warnings_in(caplog) == []
-    assert run._traits["train/loss"]["finding"] == "mean_weighted"
+    assert run._outlet.traits["train/loss"]["finding"] == "mean_weighted"
 
 
 def rows_of(n):
@@ -171,7 +171,7 @@ def test_function_of_the_script_is_probed_once_and_labelled_by_what_was_found(
         for n in (12, 12, 7):
             run.loss(rows_of(n))
     assert board.meanings(run)["train/loss"] == meaning
-    assert run._traits["train/loss"]["finding"] == finding
+    assert run._outlet.traits["train/loss"]["finding"] == finding
     assert board.records(run, "batch_size") == [12, 12, 7]
     assert len(warnings_in(caplog)) == (0 if finding in ("mean", "sum") else 1)
 
@@ -183,7 +183,7 @@ def test_batch_too_small_to_tell_is_labelled_assumed_until_one_tells(board):
     assert board.meanings(run)["train/loss"] == ("mean", "items", "assumed")
     run.loss(rows_of(12))
     assert board.records(run, "series", "batch_size") == [("train/loss", 2), ("train/loss", 12)]
-    assert run._traits["train/loss"]["finding"] == "sum"
+    assert run._outlet.traits["train/loss"]["finding"] == "sum"
 
 
 def test_probe_that_raises_leaves_training_untouched_and_the_weight_assumed(board, caplog):
@@ -255,7 +255,7 @@ def test_loader_that_raises_in_the_middle_costs_nothing_but_its_own_batches(boar
     learn()
     places = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (1, 3)]
     assert board.records(run, "epoch", "batch") == places
-    assert run._traits["train/loss"]["dataset_items"] == 8
+    assert run._outlet.traits["train/loss"]["dataset_items"] == 8
 
 
 def test_function_is_watched_through_the_run(board):

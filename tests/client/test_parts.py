@@ -48,7 +48,7 @@ def test_each_part_is_a_series_and_its_factor_is_found(board):
     assert board.records(run, "loss", series="train/box") == [3.75, 2.25] * 2
     assert board.records(run, "loss", series="train/cls") == [15.25, 5.75] * 2
     assert board.records(run, "epoch", "batch", series="train/cls") == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert run._traits["train/box"]["parts"] == {"train/box": 1.0, "train/cls": 0.5}
+    assert run._outlet.traits["train/box"]["parts"] == {"train/box": 1.0, "train/cls": 0.5}
 
 
 def test_total_that_is_the_sum_of_its_parts_raises_no_question(board, caplog):
@@ -56,7 +56,7 @@ def test_total_that_is_the_sum_of_its_parts_raises_no_question(board, caplog):
     run = board.watch(loss, loader)
     with caplog.at_level(logging.WARNING, "lossboard"):
         learn(run.loss, loader, lambda parts: parts["loss"], epochs=4)
-    traits = run._traits["train/loss"]
+    traits = run._outlet.traits["train/loss"]
     assert traits["parts"] == {"train/box": 1.0, "train/cls": 0.5}
     assert "parts_gap" not in traits
     assert not [warning for warning in warnings_in(caplog) if "something else" in warning]
@@ -73,7 +73,7 @@ def test_total_with_something_else_in_it_is_told_once(board, caplog):
     run = board.watch(loss, loader)
     with caplog.at_level(logging.WARNING, "lossboard"):
         learn(run.loss, loader, lambda parts: parts["total"], epochs=4)
-    assert run._traits["train/loss"]["parts_gap"] == pytest.approx(1 / 3.25)
+    assert run._outlet.traits["train/loss"]["parts_gap"] == pytest.approx(1 / 3.25)
     assert len([warning for warning in warnings_in(caplog) if "something else" in warning]) == 1
 
 
@@ -88,7 +88,7 @@ def test_factors_of_parts_are_those_before_accumulation_divides(board, caplog, m
             (run.loss(model(x))["loss"] / micro).backward()
             if (batch + 1) % micro == 0:
                 optimizer.step()
-    assert run._traits["train/loss"]["parts"] == pytest.approx({"train/box": 1.0, "train/cls": 0.5})
+    assert run._outlet.traits["train/loss"]["parts"] == pytest.approx({"train/box": 1.0, "train/cls": 0.5})
     assert not [warning for warning in warnings_in(caplog) if "something else" in warning]
 
 
@@ -109,8 +109,8 @@ def test_factor_that_is_warmed_up_is_no_gap(board, caplog):
                 run.loss(model(x))["loss"].backward()
                 optimizer.step()
     assert not [warning for warning in warnings_in(caplog) if "something else" in warning]
-    assert "parts_gap" not in run._traits["train/loss"]
-    assert run._traits["train/loss"]["parts"]["train/kl"] > 0.2
+    assert "parts_gap" not in run._outlet.traits["train/loss"]
+    assert run._outlet.traits["train/loss"]["parts"]["train/kl"] > 0.2
 
 
 def test_loss_beside_its_total_is_a_part_with_a_series_of_its_own(board):

@@ -47,7 +47,7 @@ def test_steps_that_amp_leaves_out_are_counted_once_from_the_first_on(board, mic
     run.finish()
     assert run._faults.counts() == {"skipped-step": skipped}
     # A window of 2 or 4 can't be told from AMP's scale, which is a power of 2 too.
-    assert run._traits["train/loss"].get("divided_by") == (3.0 if micro == 3 else None)
+    assert run._outlet.traits["train/loss"].get("divided_by") == (3.0 if micro == 3 else None)
 
 
 def test_loss_that_overflows_itself_counts_one_step_for_all_its_batches(board):
@@ -77,7 +77,7 @@ def test_factors_of_parts_are_those_before_amps_scale(board, micro, bad):
     run = board.watch(loss, loader)
     skipped = train_scaled(loader, lambda model, x: run.loss(model(x))["loss"], micro, bad)
     run.finish()
-    traits = run._traits["train/loss"]
+    traits = run._outlet.traits["train/loss"]
     assert traits["parts"] == pytest.approx({"train/box": 1.0, "train/cls": 0.5})
     assert "parts_gap" not in traits
     assert run._faults.counts().get("skipped-step", 0) == skipped == len(bad)
@@ -88,8 +88,8 @@ def test_two_losses_of_one_sum_are_told_by_their_own_factors(board):
     run = board.watch(one, loader)
     board.watch(two, loader, run=run, series="two")
     train_scaled(loader, lambda model, x: loss_of(one, model, x) + 0.1 * loss_of(two, model, x))
-    assert "divided_by" not in run._traits["train/loss"]
-    assert run._traits["train/two"]["divided_by"] == pytest.approx(10)
+    assert "divided_by" not in run._outlet.traits["train/loss"]
+    assert run._outlet.traits["train/two"]["divided_by"] == pytest.approx(10)
 
 
 def test_criterion_that_has_two_factors_in_turn_skips_no_step(board):
@@ -133,4 +133,4 @@ def test_factor_is_found_where_gradients_come_late_from_a_device(board):
                 optimizer.step()
     run.finish()
     assert len(board.records(run, "loss")) == 400
-    assert run._traits["train/loss"]["divided_by"] == 2.0
+    assert run._outlet.traits["train/loss"]["divided_by"] == 2.0

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lossboard import wire
-from lossboard.slots import NAN, SLOT_BYTES, Stored, pack, pack_plain, unpack
+from lossboard.slots import SLOT_BYTES, Stored, pack, unpack
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 RECORDS = st.builds(
@@ -30,7 +30,7 @@ RECORDS = st.builds(
 
 @given(RECORDS)
 def test_record_comes_out_as_it_went_in(record: Stored) -> None:
-    slot = pack(record)
+    slot = pack(*record)
     assert len(slot) == SLOT_BYTES
     assert unpack(slot) == [record]
 
@@ -38,11 +38,14 @@ def test_record_comes_out_as_it_went_in(record: Stored) -> None:
 @given(FINITE)
 def test_divisor_alone_keeps_double_precision(divisor: float) -> None:
     record = Stored(0, 0, 0, 1.0, 1, None, 0.0, 0, None, None, divisor, None)
-    assert unpack(pack(record)) == [record]
+    assert unpack(pack(*record)) == [record]
 
 
 def test_nan_and_infinity_stay_what_they_are() -> None:
-    slots = b"".join(pack_plain(0, 0, 0, loss, 1, NAN, 0.0) for loss in (math.nan, math.inf, -math.inf))
+    slots = b"".join(
+        pack(0, 0, 0, loss, 1, None, 0.0, 0, None, None, None, None)
+        for loss in (math.nan, math.inf, -math.inf)
+    )
     losses = [record.loss for record in unpack(slots) if record is not None]
     assert math.isnan(losses[0])
     assert losses[1:] == [math.inf, -math.inf]
@@ -50,7 +53,7 @@ def test_nan_and_infinity_stay_what_they_are() -> None:
 
 @given(RECORDS, st.integers(0, SLOT_BYTES * 8 - 1))
 def test_any_flipped_bit_is_seen(record: Stored, bit: int) -> None:
-    slot = bytearray(pack(record))
+    slot = bytearray(pack(*record))
     slot[bit // 8] ^= 1 << bit % 8
     assert unpack(bytes(slot)) == [None]
 
@@ -61,9 +64,9 @@ def test_zeros_are_no_record() -> None:
 
 def test_number_that_does_not_fit_is_refused() -> None:
     with pytest.raises(struct.error):
-        pack(Stored(0, 2**31, 0, 1.0, 1, None, 0.0, 0, None, None, None, None))
+        pack(0, 2**31, 0, 1.0, 1, None, 0.0, 0, None, None, None, None)
 
 
 def test_call_beyond_the_slot_is_left_to_the_service_to_number() -> None:
     record = Stored(0, 0, 0, 1.0, 1, None, 0.0, 0, None, 20_000, None, None)
-    assert unpack(pack(record)) == [record._replace(call=None)]
+    assert unpack(pack(*record)) == [record._replace(call=None)]

@@ -69,7 +69,7 @@ def test_weighing_traces_without_a_graph_break(loss: Any, targets: Any) -> None:
         for n in (4, 7, 9):  # from the second size on the graph is traced with sizes that vary
             args = torch.rand(n, CLASSES).log_softmax(1), targets(n)
             value, row, unit, reduction = compiled(*args, **told)
-            weight, rows = rule.weigh(args, told, None)
+            weight, rows = rule.weigh(args, told, loss(*args, **told))
             assert row.tolist() == [float(weight), rows]
             assert (unit, reduction) == (rule.unit(args, told), rule.reduction(told, args))
             assert torch.equal(value, loss(*args, **told))

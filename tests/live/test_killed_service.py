@@ -14,7 +14,7 @@ pytestmark = pytest.mark.live
 TRAINING = Path(__file__).with_name("training.py")
 EPOCHS_A_KILL = 6  # some 3 s: the training outlives every kill and start
 TRAINING_TIMEOUT_S = 240.0
-SHORT = 2  # kills in `make test`
+SHORT = 1  # kills in `make test`; test_kills.py has more, of a plain loop
 WHOLE = 25  # kills in `make soak`
 
 Key = tuple[str, int, int, float, int]

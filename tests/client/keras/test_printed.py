@@ -24,7 +24,7 @@ def test_each_batch_is_recorded_with_the_loss_of_its_own(keras, board, callback,
         weights = board.records(lost.run, "batch_size", "weight", series=f"{split}/loss")
         assert weights == [(n, float(n)) for n in sizes] * 2
         assert board.meanings(lost.run)[f"{split}/loss"] == ("mean", "items", "exact")
-        assert lost.run._traits[f"{split}/loss"]["dtype"] == "float32"
+        assert lost.run._outlet.traits[f"{split}/loss"]["dtype"] == "float32"
     assert history.history["loss"] == pytest.approx([3.0, 3.0])
     steps = board.records(lost.run, "step", series="train/loss")
     assert steps == list(range(2 * len(expected)))

@@ -28,7 +28,7 @@ def test_difference_of_the_tracker_stands_in_where_nothing_can_be_heard(keras, b
             == [(3, None), (3, None), (2, None)] * 2
         )
         assert board.meanings(lost.run)[name] == ("mean", "items", "assumed")
-        assert lost.run._traits[name]["from_running"] is True
+        assert lost.run._outlet.traits[name]["from_running"] is True
     (warning,) = warnings_in(caplog)
     assert "float32" in warning
     assert not lost.async_safe
