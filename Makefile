@@ -14,11 +14,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check $$([ -t 1 ] || echo --qu
 TORCH_INDEX ?=
 TYPESCRIPT := 5.9.3
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 help:
 	@echo 'make demo    train two small models and watch them on the page, until Ctrl-C'
 	@echo 'make test    everything the suite needs, a browser included, then the whole suite'
-	@echo 'make bench   measure: log, hook, ingest, curves, page  (ONLY="log curves" for some)'
+	@echo 'make bench   measure all, beside a floor and peers  (ONLY="log_calls store" BENCH_ARGS="--quick")'
 	@echo 'make soak    the long fault tests'
 	@echo 'make clean   remove .venv, caches and build outputs'
 	@echo 'Without a GPU: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu'
@@ -62,8 +63,9 @@ browser: $(VENV)/.dev
 	echo 'Installing Chromium with Playwright …'; \
 	$(BIN)/python -m playwright install chromium
 
+# The peers go into an environment of their own inside .venv; BENCH_ARGS=--no-peers leaves them out.
 bench: $(VENV)/.dev browser
-	$(BIN)/python tests/benchmarks/run.py $(ONLY)
+	$(BIN)/python tests/benchmarks/run.py $(BENCH_ARGS) $(ONLY)
 
 soak: $(VENV)/.dev browser
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)

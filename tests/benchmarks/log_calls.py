@@ -1,128 +1,114 @@
-"""Time inside one call of `log`, flat out and at 5 ms pace, beside a floor of the same run and peers.
+"""Time inside one call of `log`, flat out and at 5 ms pace, beside a floor of the same run and the peers."""
 
-The floor is what no journal can go below: pack a 64-byte record with its CRC and `os.write` it. Ours and
-the floor take turns in blocks, so that both see the same machine.
-"""
-
-import importlib.util
 import os
-import struct
+import sys
 import tempfile
-import time
-import zlib
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final, NamedTuple
 
-from figures import Figure, quantile, report, size, spread
+from figures import OURS, Figure, note, quantile, report, size
+from peers import QUIET, Peer, prepare_peers
+from turns import Turns, running
 
-import lossboard
-from processes import running_service
+from processes import Service, clean_environment, running_service
 
-FLAT_OUT_CALLS = 100_000
-PACED_CALLS = 5_000
-PACE_S = 0.005
-BLOCKS = 10
+FLOOR: Final = "floor"
+BLOCKS: Final = 10
+WARMING_CALLS: Final = 20  # of each turn, not counted: the others have used the caches meanwhile
+RATIO_BUDGET: Final = 2.5
 
-Call = Callable[[int], object]
-RECORD = struct.Struct("<iqdddiIHHQ")  # 60 bytes; the CRC before them makes 64
+COMPARED: Final = (
+    "log: the same three numbers a call (loss, epoch, batch size), our service running. TensorBoard takes one"
+    " number a call, so three add_scalar; trackio.log and wandb.log get one dict. The floor packs 64 bytes"
+    " with their CRC and os.write's them. Each is a process of its own; they take turns in 10 blocks, and"
+    " each stands still while it is not its turn."
+)
+
+
+class Way(NamedTuple):
+    """One way of calling: how often, what happens between the calls, and what we may take in µs."""
+
+    title: str
+    how: str
+    calls: int
+    budgets: Mapping[str, float]
+
+
+# Asleep the core cools down and its caches are somebody else's, which the floor pays as well.
+WAYS: Final = (
+    Way("log flat out", "", 100_000, {"p50": 2, "p99": 10}),
+    Way("log at 5 ms pace, asleep between", "asleep", 5_000, {"p50": 4, "p99": 20}),
+    Way("log at 5 ms pace, training between", "training", 5_000, {"p50": 4, "p99": 20}),
+)
+SHARES: Final = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
 
 def main() -> None:
-    """Measure ours against the floor with a service running, then the peers that are installed."""
-    with tempfile.TemporaryDirectory() as name, running_service(Path(name)) as service:
-        run = lossboard.init(project="bench", url=service.url, token=service.token, dir=name)
-
-        def log(i: int) -> None:
-            run.log(i // 1000, i % 1000, 0.25, 32)
-
-        contenders: dict[str, Call] = {"log": log, "floor (os.write)": make_floor(Path(name) / "floor")}
-        report_turns("flat out", contenders, size(FLAT_OUT_CALLS), 0.0)
-        report_turns("5 ms pace", contenders, size(PACED_CALLS), PACE_S)
-        run.finish()
-    for peer, make in PEERS.items():
-        if importlib.util.find_spec(peer) is not None:
-            with tempfile.TemporaryDirectory() as name:
-                report_turns("flat out", {peer: make(Path(name))}, size(FLAT_OUT_CALLS), 0.0)
-                report_turns("5 ms pace", {peer: make(Path(name))}, size(PACED_CALLS), PACE_S)
+    """Measure ours, the floor and the peers, in turns."""
+    peers = [] if "--no-peers" in sys.argv else prepare_peers()
+    with (
+        tempfile.TemporaryDirectory() as name,
+        running_service(Path(name) / "service") as service,
+        running(start_contenders(Path(name), service, peers)) as started,
+    ):
+        contenders = list(started)
+        for way in WAYS:
+            report_way(way, contenders)
+    note(COMPARED)
+    if peers:
+        note("Peers: " + ", ".join(f"{peer.name} {peer.version}" for peer in peers) + ".")
 
 
-def report_turns(how: str, contenders: dict[str, Call], calls: int, pause_s: float) -> None:
-    """Let the contenders take turns in blocks and report the spread of each, and the ratio of two."""
-    times = {name: array("q") for name in contenders}
-    block = max(1, calls // BLOCKS)
-    for first in range(0, calls, block):
-        for name, call in contenders.items():
-            times[name].extend(time_calls(call, range(first, min(calls, first + block)), pause_s))
-    for name, values in times.items():
-        report(spread(f"{name}, {how}", values))
-    if len(contenders) == 2:
-        ours, floor = (quantile(values, 0.5) for values in times.values())
-        report([Figure(f"log beside its floor, {how}, p50", ours / floor, "×")])
+def start_contenders(folder: Path, service: Service, peers: list[Peer]) -> list[Turns]:
+    """Start one process each."""
+    python = Path(sys.executable)
+    ours = {"LOSSBOARD_URL": service.url, "LOSSBOARD_TOKEN": service.token}
+    environment = clean_environment(service.folder)
+    paths = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    contenders = [
+        Turns(OURS, folder / OURS, python, environment | ours | paths),
+        Turns(FLOOR, folder / FLOOR, python, environment),
+    ]
+    home = {"HOME": str(folder)}  # where peers keep settings and caches
+    return contenders + [
+        Turns(peer.name, folder / peer.name, peer.python, environment | QUIET | home) for peer in peers
+    ]
 
 
-def time_calls(call: Call, numbers: Sequence[int], pause_s: float) -> Sequence[int]:
-    """Time each call by itself, in ns."""
-    times = array("q", bytes(8 * len(numbers)))
-    clock = time.perf_counter_ns
-    for i, number in enumerate(numbers):
-        if pause_s:
-            time.sleep(pause_s)
-        begin = clock()
-        call(number)
-        times[i] = clock() - begin
-    return times
+def report_way(way: Way, contenders: list[Turns]) -> None:
+    """Let the contenders take turns in blocks and report each one's quantiles and its ratio to the floor."""
+    calls = size(way.calls)
+    times = {contender.name: array("q") for contender in contenders}
+    for block in range(BLOCKS):
+        first, end = (calls * edge // BLOCKS for edge in (block, block + 1))
+        for name, taken in take_turns(way.how, first, end - first, contenders).items():
+            times[name] += taken
+    measured = {contender.name: times[contender.name] for contender in contenders}
+    for name, share in SHARES.items():
+        for whose, values in measured.items():
+            value = quantile(values, share) / 1e3
+            report([Figure(f"{way.title}, {name}", value, "µs", way.budgets.get(name), whose)])
+    floor = quantile(measured[FLOOR], 0.5)
+    for whose, values in measured.items():
+        ratio = quantile(values, 0.5) / floor
+        if whose != FLOOR:
+            report([Figure(f"{way.title}, p50 beside the floor's", ratio, "×", RATIO_BUDGET, whose)])
 
 
-def make_floor(path: Path) -> Call:
-    """Return a call that appends one packed record with its CRC to a file."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    pack, crc, write, now = RECORD.pack, zlib.crc32, os.write, time.time
-    head = struct.Struct("<I").pack
-
-    def append(i: int) -> None:
-        body = pack(i // 1000, i % 1000, 0.25, 32.0, now(), 32, 0, 0, 1, i)
-        write(file, head(crc(body)) + body)
-
-    return append
-
-
-def make_tensorboard(folder: Path) -> Call:
-    """Log the same three numbers with torch's SummaryWriter."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = SummaryWriter(str(folder))
-
-    def log(i: int) -> None:
-        writer.add_scalar("loss", 0.25, i)
-        writer.add_scalar("epoch", i // 1000, i)
-        writer.add_scalar("batch_size", 32, i)
-
-    return log
-
-
-def make_trackio(folder: Path) -> Call:
-    """Log the same three numbers with trackio, locally."""
-    os.environ["TRACKIO_DIR"] = str(folder)
-    import trackio
-
-    trackio.init(project="bench")
-    return lambda i: trackio.log({"loss": 0.25, "epoch": i // 1000, "batch_size": 32})
-
-
-def make_wandb(folder: Path) -> Call:
-    """Log the same three numbers with wandb offline."""
-    import wandb
-
-    run = wandb.init(project="bench", mode="offline", dir=str(folder))
-    return lambda i: run.log({"loss": 0.25, "epoch": i // 1000, "batch_size": 32})
-
-
-PEERS: dict[str, Callable[[Path], Call]] = {
-    "tensorboard": make_tensorboard,
-    "trackio": make_trackio,
-    "wandb": make_wandb,
-}
+def take_turns(how: str, first: int, calls: int, contenders: list[Turns]) -> dict[str, "array[int]"]:
+    """Let each make its calls; a peer that breaks is named and left out from then on."""
+    taken = {}
+    for contender in list(contenders):
+        try:
+            taken[contender.name] = contender.take(first, WARMING_CALLS + calls, how)[WARMING_CALLS:]
+        except RuntimeError as error:
+            if contender.name in (OURS, FLOOR):
+                raise
+            contenders.remove(contender)
+            note(f"{contender.name} is left out, it does not run here: {str(error).splitlines()[-1]:.200}")
+    return taken
 
 
 if __name__ == "__main__":
