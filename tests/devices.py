@@ -12,7 +12,7 @@ class Device:
         self.is_lost = False
 
     def copy(self, packed):
-        """Start a copy, as `lossboard.deferred.Copy` asks for."""
+        """Start a copy, as `lossboard.watching.deferred.Copy` asks for."""
         self.copies.append(packed)
         return packed, Event(self, len(self.copies))
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lossboard.reading import read_manifest, read_records, read_series
+from lossboard.journal.reading import read_manifest, read_records, read_series
 
 
 def run_script(

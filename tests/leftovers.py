@@ -6,12 +6,12 @@ from typing import Any
 
 from lossboard.faults import Faults
 from lossboard.identity import boot_id, pid_space
-from lossboard.journal import Journal
-from lossboard.leftover import Leftover
-from lossboard.reading import Indexed, Series
-from lossboard.slots import pack
+from lossboard.journal.journal import Journal
+from lossboard.journal.reading import Indexed, Series
+from lossboard.journal.slots import pack
+from lossboard.sending.leftover import Leftover
 
-FORMER = Path(__file__).parent / "client" / "journals"  # of former formats, in bytes
+FORMER = Path(__file__).parent / "client" / "journal" / "former"  # of former formats, in bytes
 NO_PID = 2**22 + 1  # beyond the largest that Linux gives
 
 HERE: dict[str, Any] = {

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
-from lossboard.probe import Finding, probe
+from lossboard.meaning.probe import Finding, probe
 
 CLASSES = 5
 WEIGHTS = torch.tensor([0.2137, 1.0, 2.9173, 0.5311, 1.8719])  # rounder ones may balance in a small batch

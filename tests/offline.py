@@ -1,7 +1,7 @@
 """Runs without a service, started as a script does and read back from their journals."""
 
 import lossboard
-from lossboard.reading import read_manifest, read_records, read_series
+from lossboard.journal.reading import read_manifest, read_records, read_series
 
 
 class Board:

@@ -19,7 +19,7 @@ _OURS: Final = frozenset({"lossboard", "lossboard_server"})
 def main() -> int:
     """Run one command and return its exit code; 2 where an extra is missing."""
     if sys.argv[1:2] == ["sync"]:  # the one command that the bare client has
-        from lossboard.cli_sync import main as sync
+        from lossboard.sending.cli_sync import main as sync
 
         return sync(sys.argv[2:])
     # By name: the client may not depend on the service, which lies in the same wheel but

@@ -9,7 +9,7 @@ from lossboard.faults import Faults, guard
 from lossboard.logged import next_call
 
 if TYPE_CHECKING:
-    from lossboard.meaning import Meaning
+    from lossboard.meaning.meaning import Meaning
     from lossboard.tally import Tally
 
 _NO_MEAN: Final = ("non_linear", "batch_coupled")
@@ -32,12 +32,12 @@ def evaluate(model: Any, loss_func: Any, loader: Iterable[Any]) -> float:
     losses of another form.
     """
     # Late, since `import lossboard` brings this function to scripts that never evaluate.
-    from lossboard.loaders import dataset_items
-    from lossboard.meaning import Meaning
-    from lossboard.model_loss import is_inference
-    from lossboard.parts import find_total
+    from lossboard.meaning.meaning import Meaning
+    from lossboard.meaning.model_loss import is_inference
     from lossboard.starting import active_run
     from lossboard.tally import Call, Tally
+    from lossboard.watching.loaders import dataset_items
+    from lossboard.watching.parts import find_total
 
     loss_func = _unwatched(loss_func)
     if not callable(loss_func):
@@ -72,7 +72,7 @@ def _evaluating(parts: tuple[Any, ...], loader: Any) -> Iterator[None]:
     A shuffling loader draws from torch's generator or its own, so an evaluation in
     mid-training would otherwise change all batches that come after it.
     """
-    from lossboard.disturbance import undisturbed
+    from lossboard.meaning.disturbance import undisturbed
 
     modules = [part for part in parts if hasattr(part, "modules")]
     modes = [(inner, inner.training) for module in modules for inner in module.modules()]
@@ -88,7 +88,7 @@ def _evaluating(parts: tuple[Any, ...], loader: Any) -> Iterator[None]:
 
 def _generators_of(loader: Any) -> list[Any]:
     """Return the random generators that a loader draws its order from."""
-    from lossboard.loaders import innermost
+    from lossboard.watching.loaders import innermost
 
     inner: Any = innermost(loader)
     batches = getattr(inner, "batch_sampler", None)
@@ -147,7 +147,7 @@ def _device_of(model: Any) -> Any:
 
 def _unwatched(loss_func: Any) -> Any:
     """Return a function without the watcher that `watch` has put around it."""
-    is_ours = getattr(loss_func, "__globals__", {}).get("__name__") == "lossboard.watching"
+    is_ours = getattr(loss_func, "__globals__", {}).get("__name__") == "lossboard.watching.hook"
     return loss_func.__wrapped__ if is_ours else loss_func
 
 

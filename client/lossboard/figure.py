@@ -5,9 +5,9 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from lossboard import wire
-from lossboard.discovery import find_service
+from lossboard.sending.discovery import find_service
+from lossboard.sending.transport import Transport, Unreachable
 from lossboard.settings import Settings
-from lossboard.transport import Transport, Unreachable
 
 MAX_CURVES_BYTES: Final = 16 << 20
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lossboard import wire
-from lossboard.position import UNDECLARED
 from lossboard.scalars import read_scalar
+from lossboard.watching.position import UNDECLARED
 
 
 def log_batch(

@@ -8,7 +8,7 @@ from lossboard import wire
 from lossboard.faults import Faults
 
 if TYPE_CHECKING:
-    from lossboard.writer import Launch, Writer
+    from lossboard.sending.writer import Launch, Writer
 
 _getpid = os.getpid
 

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from lossboard import wire
-from lossboard.backward import Scaling
 from lossboard.endings import call_at_exit, is_worker, means_failure
 from lossboard.faults import Faults, guard
+from lossboard.journal.slots import NAN, NO_CALL, NO_STEP, pack, pack_body, seal
 from lossboard.logged import log_batch, log_values
 from lossboard.outlet import Outlet
-from lossboard.position import Position
-from lossboard.slots import NAN, NO_CALL, NO_STEP, pack, pack_body, seal
-from lossboard.steps import StepClock
+from lossboard.watching.backward import Scaling
+from lossboard.watching.position import Position
+from lossboard.watching.steps import StepClock
 
 if TYPE_CHECKING:
+    from lossboard.sending.writer import Launch
     from lossboard.settings import Settings
-    from lossboard.writer import Launch
 
 EXIT_DEADLINE_S = 3.0  # by how much `finish` and exit are delayed at most
 WORKER_EXIT_DEADLINE_S = 1.0  # the exit of a worker that has logged: a loader waits for its workers

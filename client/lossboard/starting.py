@@ -96,7 +96,7 @@ def watch(
     """
     if not callable(loss_func):
         raise TypeError(f"loss_func must be a torch.nn.Module or a function, not {type(loss_func).__name__}")
-    from lossboard.watching import watch_loss
+    from lossboard.watching.hook import watch_loss
 
     if isinstance(run, Run):
         if not run._is_open:
@@ -122,7 +122,7 @@ def active_run() -> Run | None:
 def _make_launch(settings: Any, place: Any) -> Any:
     if settings.mode == "disabled":
         return None
-    from lossboard.writer import Launch
+    from lossboard.sending.writer import Launch
 
     return Launch(settings, place)
 

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from lossboard.meaning import Meaning
-from lossboard.model_loss import is_model_output
-from lossboard.parts import find_total
-from lossboard.weights import find_rule
+from lossboard.meaning.meaning import Meaning
+from lossboard.meaning.model_loss import is_model_output
+from lossboard.meaning.weights import find_rule
+from lossboard.watching.parts import find_total
 
 POOL_ITEMS: Final = 32  # an unknown loss is probed on so many: smaller batches are put together
 

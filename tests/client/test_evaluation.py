@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 import lossboard
-from lossboard.reading import read_records, read_series, read_traits
+from lossboard.journal.reading import read_records, read_series, read_traits
 
 StartRun = Callable[..., lossboard.Run]
 

@@ -18,8 +18,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lossboard
-from lossboard.reading import read_records
-from lossboard.slots import SLOT_BYTES
+from lossboard.journal.reading import read_records
+from lossboard.journal.slots import SLOT_BYTES
 from records_service import RecordsService
 
 Poll = Callable[..., None]

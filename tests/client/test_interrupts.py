@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from interpreters import ended, journalled, run_script
-from lossboard.reading import SEGMENT_SLOTS
+from lossboard.journal.reading import SEGMENT_SLOTS
 from records_service import RecordsService
 
 INTERRUPTED = """

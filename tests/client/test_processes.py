@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lossboard
-from lossboard.reading import read_manifest, read_records
+from lossboard.journal.reading import read_manifest, read_records
 
 
 def run_script(

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import lossboard
-from lossboard.reading import read_manifest, read_records, read_series
-from lossboard.slots import Stored
+from lossboard.journal.reading import read_manifest, read_records, read_series
+from lossboard.journal.slots import Stored
 from lossboard.wire import MAX_SERIES
 
 StartRun = Callable[..., lossboard.Run]

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 import lossboard
-from lossboard.reading import read_records, read_series
+from lossboard.journal.reading import read_records, read_series
 
 EPOCHS, BATCHES, ROWS, WIDTH, CLASSES = 3, 40, 64, 128, 10
 WARM_UP = 4  # steps in which torch compiles, captures and allocates, and may wait

@@ -61,7 +61,7 @@ def test_several_batches_in_one_call_are_told_of_once(keras, board, callback, ca
 
 
 def test_tracker_is_off_by_little_at_first_and_by_more_later(keras, callback):
-    from lossboard.keras_taps import Tracker
+    from lossboard.keras.taps import Tracker
 
     model = build(keras)
     tracker, random, errors = Tracker(model), np.random.default_rng(0), []

@@ -1,0 +1,5 @@
+"""Keras's `model.fit` on the board: `LossboardCallback`."""
+
+from lossboard.keras.callback import LossboardCallback
+
+__all__ = ["LossboardCallback"]
