@@ -79,7 +79,7 @@ def _read_writers(connection: Connection, run: int, now: float) -> tuple[dict[in
             is_lost = state not in wire.END_STATES and seen < now - LOST_AFTER_S
             told.setdefault(attempt, set()).add("lost" if is_lost else state)
     # The first that fits: one rank that still runs keeps the attempt running, one that failed fails it.
-    worst = ("running", "lost", "killed", "failed", "finished")
+    worst = ("running", "lost", "failed", "killed", "finished")
     return {key: next((s for s in worst if s in states), "running") for key, states in told.items()}, ranks
 
 

@@ -201,6 +201,22 @@ def test_bad_column_is_refused_by_name_and_row(
     assert service.get(run).json()["writers"] == []
 
 
+def test_calls_are_numbered_by_place_also_between_epochs_passes_and_ranks(
+    service: TestClient, run: str
+) -> None:
+    place = {"loss": 1.0, "batch_size": 2}
+    places = [
+        place | {"epoch": epoch, "batch": batch, "pass_no": pass_no, "rank": rank, "split": "val"}
+        for epoch in (0, 1)
+        for batch in (0, 7, 9)
+        for pass_no in (0, 2)
+        for rank in (0, 1)
+    ]
+    for rows in (places[::2], places, [*places, places[0]]):
+        assert service.post(f"{run}/records", json={"records": rows}).json()["stored"] == len(rows)
+    assert service.get(run).json()["records"] == 12 + 24 + 25
+
+
 def test_same_batch_typed_twice_is_kept_twice(service: TestClient, run: str) -> None:
     for loss in (4.0, 2.0):
         service.post(f"{run}/records", json={"records": [GOOD | {"loss": loss}]})

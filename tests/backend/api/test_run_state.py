@@ -37,6 +37,19 @@ def test_evaluations_rightly_left_out_are_counted_apart_from_losses(service: Tes
     assert "the first evaluation counts" in counts["reasons"]["closure"]
 
 
+def test_losses_that_a_writer_told_are_not_taken_back_by_who_finds_it_dead(
+    service: TestClient, run: str
+) -> None:
+    beat = {"writer": "w1", "attempt": 1.0, "rank": 0, "records": []}
+    told = {"disk-full": 3, "journal-full": 5}
+    service.post(f"{run}/records", json=beat | {"state": "running", "dropped": told})
+    service.post(
+        f"{run}/records", json=beat | {"state": "killed", "dropped": {"journal-full": 7, "damaged": 1}}
+    )
+    counts = service.get(run).json()["counts"]
+    assert counts["dropped"] == {"disk-full": 3, "journal-full": 7, "damaged": 1}
+
+
 def test_run_by_hand_is_ended_by_hand_and_its_last_epoch_is_complete(service: TestClient, run: str) -> None:
     service.post(f"{run}/records", json={"records": [GOOD]})
     service.post(f"{run}/records", json={"records": [], "state": "finished"})
