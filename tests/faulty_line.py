@@ -2,14 +2,11 @@
 
 import http.client
 import random
-import socket
 import threading
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+
+from rude_http import SLOW_HEAD, RudeHandler, RudeServer
 
 SLOW_S = 5.0
-TRICKLE_S = 0.2
 FORWARD_TIMEOUT_S = 30.0
 HOP_HEADERS = ("connection", "keep-alive", "transfer-encoding", "host")
 
@@ -23,7 +20,7 @@ class FaultyLine:
 
     pass · slow (each answer after SLOW_S) · a status · garbage · foreign (another service's 200) · drop
     (closed, not forwarded) · cut (forwarded, closed without an answer) · truncated · silent · trickle
-    (a byte every TRICKLE_S) · any (one of FAULTS).
+    (a byte now and then) · any (one of FAULTS).
     """
 
     def __init__(self, port: int, *, seed: int = 0) -> None:
@@ -34,10 +31,9 @@ class FaultyLine:
         self.is_over = threading.Event()
         self._random = random.Random(seed)
         self._service_port = port
-        handler = type("Handler", (_Handler,), {"line": self})
-        self._server = _Server(("127.0.0.1", 0), handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        self._server = RudeServer(0, _Handler, line=self, is_over=self.is_over)
+        self.url = f"http://127.0.0.1:{self._server.port}"
+        self._server.start()
 
     def choose(self) -> str:
         """Say what becomes of the next request."""
@@ -63,24 +59,14 @@ class FaultyLine:
     def stop(self) -> None:
         """Stop listening, and end every answer that is under way."""
         self.is_over.set()
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.stop()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that are gone."""
-
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(RudeHandler):
     line: FaultyLine
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.read_body()
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_HEADERS}
         mode = self.line.choose()
         status, content = 200, b""
@@ -97,40 +83,16 @@ class _Handler(BaseHTTPRequestHandler):
         if mode == "slow":
             self.line.is_over.wait(self.line.slow_s)
         if mode in ("pass", "slow"):
-            self._answer(status, content)
+            self.answer(status, content)
         elif mode.isdecimal():
-            self._answer(int(mode), b'{"detail": "a fault of the test"}')
+            self.answer(int(mode), b'{"detail": "a fault of the test"}')
         elif mode == "garbage":
-            self._answer(200, bytes(range(256)))
+            self.answer(200, bytes(range(256)))
         elif mode == "foreign":
-            self._answer(200, b'{"stored": "x", "status": "ok"}')
+            self.answer(200, b'{"stored": "x", "status": "ok"}')
         elif mode == "truncated":
-            self._answer(status, content[:-1], missing=1)
+            self.answer(status, content[:-1], missing=1)
+        elif mode in ("silent", "trickle"):
+            self.dawdle(SLOW_HEAD if mode == "trickle" else b"")
         else:
-            self._leave(mode)
-
-    def _answer(self, status: int, content: bytes, missing: int = 0) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content) + missing))
-        self.end_headers()
-        self.wfile.write(content)
-        if missing:
-            self._close()
-
-    def _leave(self, mode: str) -> None:
-        if mode == "silent":
-            self.line.is_over.wait()
-        with suppress(OSError):  # the client had enough
-            for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"1" * 10_000 if mode == "trickle" else b"":
-                self.wfile.write(bytes([byte]))
-                if self.line.is_over.wait(TRICKLE_S):
-                    break
-        self._close()
-
-    def _close(self) -> None:
-        self.close_connection = True
-        with suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
-
-    def log_message(self, *args: Any) -> None:
-        """Print nothing."""
+            self.cut()

@@ -1,4 +1,4 @@
-"""Scripts in real interpreters of their own, and what they left in their state folder."""
+"""Scripts in real interpreters of their own."""
 
 import os
 import subprocess
@@ -6,9 +6,6 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import Any
-
-from lossboard.journal.reading import read_manifest, read_records, read_series
 
 
 def run_script(
@@ -29,7 +26,7 @@ def run_script(
     )
 
 
-def start_script(script: str, **environment: str) -> subprocess.Popen[str]:
+def open_script(script: str, **environment: str) -> subprocess.Popen[str]:
     """Start a script that is talked to through its stdin and stdout."""
     return subprocess.Popen(
         [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(script)],
@@ -43,26 +40,3 @@ def start_script(script: str, **environment: str) -> subprocess.Popen[str]:
 def exit_delay_s(done: subprocess.CompletedProcess[str]) -> float:
     """How long ago a script that has ended printed, as its last line, the time of its last statement."""
     return time.time() - float(done.stdout.splitlines()[-1])
-
-
-def journals(folder: Path) -> list[Path]:
-    """Return the writers' folders that are left."""
-    root = folder / "journal"
-    return sorted(root.iterdir()) if root.is_dir() else []
-
-
-def journalled(folder: Path, *keys: str) -> list[Any]:
-    """Return the named values of every record in the journals of a state folder; none may be damaged."""
-    found = []
-    for journal in journals(folder):
-        names = [series.name for series in read_series(journal)]
-        for index, record in read_records(journal):
-            assert record is not None, f"record {index} of {journal} is damaged"
-            values = {**record._asdict(), "series": names[record.series]}
-            found.append(tuple(values[key] for key in keys))
-    return found if len(keys) != 1 else [value for (value,) in found]
-
-
-def ended(folder: Path) -> list[str | None]:
-    """Return how the journals say that their runs ended."""
-    return [read_manifest(journal).get("ended") for journal in journals(folder)]

@@ -4,11 +4,11 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from journals import MEANING, make_slot
 from lossboard.faults import Faults
 from lossboard.identity import boot_id, pid_space
 from lossboard.journal.journal import Journal
-from lossboard.journal.reading import Indexed, Series
-from lossboard.journal.slots import pack
+from lossboard.journal.reading import Indexed
 from lossboard.sending.leftover import Leftover
 
 FORMER = Path(__file__).parent / "client" / "journal" / "former"  # of former formats, in bytes
@@ -32,9 +32,9 @@ def make_folder(root: Path, run: str = "A", count: int = 3, **manifest: Any) -> 
     """Make what a writer left that logged `count` batches; `manifest` says whose it was."""
     about: dict[str, Any] = {"run": run, "attempt": {"started_unix_s": 1.0}, "rank": 0, "is_forked": False}
     journal = Journal(root, about | {"pid_started": 1} | manifest, Faults(strict=True))
-    journal.declare(Series("train/loss", "mean", "items", "assumed"))
+    journal.declare(MEANING)
     for batch in range(count):
-        journal.append(pack(0, 0, batch, float(batch), 1, None, 1.0, 0, None, None, None, None))
+        journal.append(make_slot(batch))
     journal.close()
     assert journal.folder is not None
     return journal.folder

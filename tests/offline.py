@@ -1,7 +1,8 @@
 """Runs without a service, started as a script does and read back from their journals."""
 
 import lossboard
-from lossboard.journal.reading import read_manifest, read_records, read_series
+from journals import journalled, journals
+from lossboard.journal.reading import read_series
 
 
 class Board:
@@ -21,22 +22,13 @@ class Board:
 
     def records(self, run, *keys, series=None):
         """Return the records of a run, or of one series of it: the named values of each, in their order."""
-        found = []
-        for folder in self._writers(run):
-            names = [entry.name for entry in read_series(folder)]
-            for _, record in read_records(folder):
-                if series is None or names[record.series] == series:
-                    values = {**record._asdict(), "series": names[record.series]}
-                    found.append(tuple(values[key] for key in keys))
-        return found if len(keys) != 1 else [value for (value,) in found]
+        return journalled(self._folder, *keys, run=run.id, series=series)
 
     def meanings(self, run):
         """Return {series: (reduction, weight unit, weight source)}."""
-        return {entry[0]: tuple(entry[1:]) for folder in self._writers(run) for entry in read_series(folder)}
-
-    def _writers(self, run):
-        folders = sorted((self._folder / "journal").iterdir())
-        return [folder for folder in folders if read_manifest(folder)["run"] == run.id]
+        folders = journals(self._folder, run.id)
+        declared = [series for folder in folders for series in read_series(folder).values()]
+        return {series.name: tuple(series.meaning().values()) for series in declared}
 
     def close(self):
         """Finish every run."""

@@ -3,20 +3,17 @@
 import gzip
 import json
 import os
-import socket
 import threading
 import time
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from lossboard import wire
 from lossboard.identity import started_ticks
+from rude_http import SLOW_HEAD, RudeHandler, RudeServer
 
 TOKEN = "a token of the tests, long enough"
-TRICKLE_S = 0.05
 
 Reply = tuple[int, dict[str, Any]]
 
@@ -51,7 +48,7 @@ class RecordsService:
         self.runs: set[str] = set()
         self.lock = threading.Lock()
         self.is_over = threading.Event()
-        self._server: _Server | None = None
+        self._server: RudeServer | None = None
 
     @property
     def url(self) -> str:
@@ -61,10 +58,9 @@ class RecordsService:
     def start(self) -> "RecordsService":
         """Listen, on the same port as before if there was one, and write the services file."""
         self.is_over.clear()
-        handler = type("Handler", (_Handler,), {"service": self})
-        self._server = _Server(("127.0.0.1", self.port), handler)
-        self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        self._server = RudeServer(self.port, _Handler, service=self, is_over=self.is_over)
+        self.port = self._server.port
+        self._server.start()
         self.tell()
         return self
 
@@ -72,9 +68,7 @@ class RecordsService:
         """Stop listening and cut every connection."""
         self.is_over.set()
         if self._server is not None:
-            self._server.shutdown()
-            self._server.cut_connections()
-            self._server.server_close()
+            self._server.stop()
             self._server = None
 
     def tell(self, **changes: Any) -> Path:
@@ -142,47 +136,21 @@ def _rows(name: str, group: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._connections: set[socket.socket] = set()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._connections.discard(request)
-        super().shutdown_request(request)
-
-    def cut_connections(self) -> None:
-        for connection in list(self._connections):
-            with suppress(OSError):  # it may be gone already
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of connections that a test cut."""
-
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(RudeHandler):
     service: RecordsService
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         self.service.authorizations.append(self.headers.get("Authorization"))
         nonce = parse_qs(urlsplit(self.path).query).get("nonce", [""])[0]
         token = self.service.token if self.service.holds_token else "some other token"
-        self._answer(200, {"status": "ok", "proof": wire.prove(token or "", nonce)})
+        self._reply(200, {"status": "ok", "proof": wire.prove(token or "", nonce)})
 
     def do_PUT(self) -> None:
         body = self._read()
         if self._is_let_in():
             with self.service.lock:
                 reply = self.service.put(self.path.split("/")[4], body)
-            self._answer(*reply)
+            self._reply(*reply)
 
     def do_POST(self) -> None:
         body = self._read()
@@ -201,60 +169,34 @@ class _Handler(BaseHTTPRequestHandler):
                 reply = service.post(self.path.split("/")[4], body)
         content = json.dumps(reply[1]).encode()
         if fault == "close":
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
+            self.cut()
         elif fault == "garbage":
-            self._answer_bytes(200, b"<html>hello</html>")
+            self.answer(200, b"<html>hello</html>")
         elif fault == "truncated":
-            self._answer_bytes(reply[0], content[:-2], missing=2)
+            self.answer(reply[0], content[:-2], missing=2)
         elif fault in ("trickle", "silent"):
-            self._dawdle(b"HTTP/1.1 200 OK\r\n" + b"X-Slow: 1\r\n" * 90 if fault == "trickle" else b"")
+            self.dawdle(SLOW_HEAD if fault == "trickle" else b"")
         else:
-            self._answer_bytes(reply[0], content)
-
-    def _dawdle(self, content: bytes) -> None:
-        """Send a byte now and then, or nothing, until the test is over or the client is gone."""
-        self.close_connection = True
-        for byte in content:
-            if self.service.is_over.wait(TRICKLE_S):
-                return
-            try:
-                self.wfile.write(bytes([byte]))
-            except OSError:
-                return
-        self.service.is_over.wait()
+            self._reply(*reply)
 
     def _is_let_in(self) -> bool:
         given = self.headers.get("Authorization")
         self.service.authorizations.append(given)
         if self.service.token in (None, (given or "").removeprefix("Bearer ")):
             return True
-        self._answer(401, {"code": "unauthorized", "detail": "a token is needed"})
+        self._reply(401, {"code": "unauthorized", "detail": "a token is needed"})
         return False
 
     def _read(self) -> Any:
-        content = self.rfile.read(int(self.headers["Content-Length"]))
+        content = self.read_body()
         encoding = self.headers.get("Content-Encoding")
         self.service.encodings.append(encoding)
         return json.loads(gzip.decompress(content) if encoding == "gzip" else content)
 
-    def _answer(self, status: int, body: dict[str, Any]) -> None:
-        self._answer_bytes(status, json.dumps(body).encode())
-
-    def _answer_bytes(self, status: int, content: bytes, missing: int = 0) -> None:
-        self.send_response(status)
-        for name, value in self.service.headers.items() if status >= 300 else ():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content) + missing))
-        self.end_headers()
-        self.wfile.write(content)
-        if missing:
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
+    def _reply(self, status: int, body: dict[str, Any]) -> None:
+        headers = self.service.headers if status >= 300 else {}
+        self.answer(status, json.dumps(body).encode(), **headers)
 
     def setup(self) -> None:
         self.service.connections += 1
         super().setup()
-
-    def log_message(self, *args: Any) -> None:
-        """Print nothing."""

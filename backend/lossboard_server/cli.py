@@ -24,7 +24,7 @@ RUNS_SHOWN: Final = 50
 DELEGATED: Final = {
     "demo": ("lossboard_server.demo.command", "train two small models and watch them on the page"),
     "export": ("lossboard_server.exporting", "write a run's records to a file"),
-    "sync": ("lossboard.sending.cli_sync", "send what trainings left in their journals, here or in a copied folder"),
+    "sync": ("lossboard.sending.cli_sync", "send what trainings left in their journals"),
 }
 
 

@@ -3,6 +3,7 @@
 import sys
 from threading import RLock
 from types import TracebackType
+from typing import Any
 
 
 class Faults:
@@ -35,10 +36,13 @@ class Faults:
             if key in self._warned:
                 return
             self._warned.add(key)
-        # Late: most runs never warn, and logging is a third of the time of our import.
-        import logging
+        try:
+            # Late: most runs never warn, and logging is a third of the time of our import.
+            import logging
 
-        logging.getLogger("lossboard").warning("lossboard: %s", message)
+            logging.getLogger("lossboard").warning("lossboard: %s", message)
+        except Exception:
+            self.count("warning-failed")  # in a handler of the script's own, or the interpreter is ending
 
     def begin_anew(self) -> None:
         """In a forked child: the parent's counts are the parent's to tell.
@@ -62,10 +66,10 @@ class guard:  # noqa: N801 - used like a function: `with guard(run):`
     `Exception` only: KeyboardInterrupt and SystemExit belong to the script.
     """
 
-    __slots__ = ("_run",)
+    __slots__ = ("_host",)
 
-    def __init__(self, run: object | None) -> None:
-        self._run = run
+    def __init__(self, host: Any) -> None:
+        self._host = host  # a run, or whatever else has `_faults` by the time that one happens
 
     def __enter__(self) -> None:
         return None
@@ -75,7 +79,7 @@ class guard:  # noqa: N801 - used like a function: `with guard(run):`
     ) -> bool:
         if not isinstance(error, Exception):
             return False
-        faults: Faults = getattr(self._run, "_faults", _HOMELESS)
+        faults: Faults = self._host._faults
         if faults.strict:
             return False
         faults.count("internal-fault")
@@ -84,14 +88,11 @@ class guard:  # noqa: N801 - used like a function: `with guard(run):`
 
 
 def say(line: str) -> None:
-    """Print one line to stderr; a script without one (or with a closed one) gets none."""
+    """Print one line to stderr; a script without one, or with one that fails, gets none."""
     stream = sys.stderr
     if stream is not None:
         try:
             stream.write(f"lossboard: {line}\n")
             stream.flush()
-        except (OSError, ValueError):
-            return  # a closed stderr has nobody to tell
-
-
-_HOMELESS = Faults()  # faults outside any run
+        except Exception:
+            return  # closed, or an object of the script's own without `flush`: there is nobody to tell

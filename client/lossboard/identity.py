@@ -45,8 +45,8 @@ def make_name(run: str) -> str:
 
 
 def make_writer_id() -> str:
-    """Make 26 characters that sort by their time: 48 bits of milliseconds, 80 bits of chance."""
-    number = int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
+    """Make 26 characters that sort by their time: 48 bits of milliseconds, 10 within one, 70 of chance."""
+    number = int(time.time() * 1000 * 1024) << 70 | int.from_bytes(os.urandom(10), "big") >> 10
     return "".join(_BASE32[number >> shift & 31] for shift in range(125, -1, -5))
 
 

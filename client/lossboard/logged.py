@@ -33,6 +33,8 @@ def log_batch(
     name = wire.series_name(series, None if isinstance(series, str) and "/" in series else split)
     source = "assumed" if weight is None else "declared"
     number = run._outlet.number_of(name, reduction, "items", source)
+    if not run._has_records and epoch is not None:
+        run._outlet.start_at(epoch, batch if name.startswith("train/") else 0)
     epoch = UNDECLARED if epoch is None else epoch
     run._append(number, epoch, batch, loss, size, weight, call=None)
     if weight is None and run._outlet.is_writing:

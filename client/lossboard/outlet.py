@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Final
 
 from lossboard import wire
 from lossboard.faults import Faults
@@ -42,6 +43,9 @@ class Outlet:
         self._faults = faults
         self._forget, self._begin_child = forget, begin_child
         self._is_open = True
+        # Only a child takes it in `log`: its threads wait for the one that opens their writer. Reentrant,
+        # since a signal handler may log meanwhile; one that another thread held at the fork stays held.
+        self._opening = RLock()
         self._pid = self._forked_pid = _getpid()
         if launch is not None and is_late:
             self._pid, self.write = 0, self._write_in_child
@@ -80,10 +84,15 @@ class Outlet:
             if self.writer is not None and self._is_open:
                 self.writer.tell(name, news)
 
-    def start_at(self, epoch: int) -> None:
+    def start_at(self, epoch: int, batch: int) -> None:
         """Note where a resumed attempt starts; what a forked child sets is not the attempt's."""
         if self.writer is not None and self._pid == _getpid():
-            self.writer.start_at(epoch)
+            self.writer.start_at(epoch, batch)
+
+    def check_start(self) -> None:
+        """Warn where the first record of a resumed attempt comes and nothing has told where that goes on."""
+        if self.writer is not None and self.writer.is_start_unknown:
+            self._faults.warn("position-unknown", _POSITION_UNKNOWN)
 
     def close(self) -> None:
         """Take no more records: each is counted."""
@@ -100,6 +109,7 @@ class Outlet:
         if _getpid() in (self._pid, self._forked_pid):
             return
         self._forked_pid = _getpid()
+        self._opening = RLock()
         self._forget()
         if self.writer is not None:
             self.writer.abandon()
@@ -108,17 +118,18 @@ class Outlet:
 
     def _check_process(self) -> None:
         """In a forked child, open a writer of its own."""
-        if _getpid() == self._pid or self.launch is None or not self._is_open:
-            return
         self.forget_parent()
-        self._pid = _getpid()
-        self._attach(self.launch.open_writer(self._faults, is_forked=True))
-        self._begin_child()
+        with self._opening:
+            if _getpid() == self._pid or self.launch is None or not self._is_open:
+                return
+            self._pid = _getpid()
+            self._attach(self.launch.open_writer(self._faults, is_forked=True))
+            self._begin_child()
 
     def _attach(self, writer: "Writer") -> None:
         for meaning in sorted(self.numbers, key=self.numbers.__getitem__):  # a child: as in the parent
             writer.declare(meaning)
-        for name, traits in self.traits.items():
+        for name, traits in list(self.traits.items()):
             writer.tell(name, traits)
         self.writer = writer
         self.write = writer.append
@@ -130,6 +141,12 @@ class Outlet:
     def _write_after_finish(self, _slot: bytes) -> None:
         self._faults.count("after-finish")
         self._faults.warn("after-finish", "records after the run was finished are not kept")
+
+
+_POSITION_UNKNOWN: Final = (
+    "the run goes on, but nothing says at which epoch: pass start_epoch=, or set run.epoch before the first"
+    " record. Nothing is hidden, and the new epochs are shown behind the old ones."
+)
 
 
 def _keep_nothing(_slot: bytes) -> None:

@@ -82,7 +82,7 @@ class Run:
         try:
             self._position.set_epoch(wire.check_whole("epoch", epoch, wire.MAX_SMALL))
             if not self._has_records:
-                self._outlet.start_at(epoch)
+                self._outlet.start_at(epoch, 0)
         except wire.RecordError as error:
             self._refuse(error)
 
@@ -153,7 +153,8 @@ class Run:
         """End the run: send what is left for at most `deadline_s`; the journal keeps the rest."""
         if not self._is_open:
             return
-        self._device_until = (started := time.monotonic()) + deadline_s / 3  # for all watched losses together
+        started = time.monotonic()
+        self._device_until = started + deadline_s / 3  # for all watched losses together
         if state not in wire.SCRIPT_STATES:
             self._refuse(wire.RecordError("state", f"must be one of {', '.join(wire.SCRIPT_STATES)}"))
             state = "finished"
@@ -223,10 +224,12 @@ class Run:
     ) -> None:
         """Append one record whose position is known; never raises unless strict."""
         try:
+            if not self._has_records:
+                self._has_records = True
+                self._outlet.check_start()
             time = _now() if time is None else time
             place = (number, epoch, batch, loss, batch_size, weight, time)
             self._outlet.write(pack(*place, pass_no, step, call, divisor, window_items))
-            self._has_records = True
         except Exception:
             with guard(self):
                 raise

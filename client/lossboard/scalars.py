@@ -16,7 +16,6 @@ def read_scalar(field: str, value: Any) -> Any:
         return value
     kind = getattr(getattr(value, "device", None), "type", "cpu")
     if kind != "cpu":
-        # Reading it would wait for the device, and log waits for nothing.
         raise wire.RecordError(field, f"is on {kind}; pass loss.item(), or let lossboard.watch read it")
     try:
         return item()

@@ -119,14 +119,6 @@ def active_run() -> Run | None:
     return next((entry.run for entry in reversed(_open_runs) if entry.run._is_open), None)
 
 
-def _make_launch(settings: Any, place: Any) -> Any:
-    if settings.mode == "disabled":
-        return None
-    from lossboard.sending.writer import Launch
-
-    return Launch(settings, place)
-
-
 def reopen(launch: Any) -> Run:
     """Make of a pickled run what this process may use.
 
@@ -144,6 +136,14 @@ def reopen(launch: Any) -> Run:
     return Run(read_settings({"mode": "disabled", "run": "-", "name": "-"}), None)
 
 
+def _make_launch(settings: Any, place: Any) -> Any:
+    if settings.mode == "disabled":
+        return None
+    from lossboard.sending.writer import Launch
+
+    return Launch(settings, place)
+
+
 def _stand_in(settings: Any) -> Run:
     """Make what a spawned child gets that only imports its parent's script: the run is the parent's."""
     run = Run(settings._replace(mode="disabled", run=settings.run or "-", name=settings.name or "-"), None)
@@ -158,13 +158,6 @@ def _finish_former(project: str, name: str | None, run_id: str | None) -> None:
         if run._is_open and not run._is_entered and entry.project == project and is_same:
             run.finish(endings.find_state(entry.number))
     _open_runs[:] = [entry for entry in _open_runs if entry.run._is_open]
-
-
-_IMPORTED_AGAIN: Final = (
-    "multiprocessing has imported the script anew in this child, and what it logs to the run made by that is"
-    ' not kept: its parent has the run. Start runs under `if __name__ == "__main__":` and hand them on to'
-    " the children as an argument."
-)
 
 
 def _remember(run: Run, project: str, name: str | None) -> Run:
@@ -191,3 +184,10 @@ def _finish_all() -> None:
 def _forget_parents() -> None:
     for entry in _open_runs:
         entry.run._outlet.forget_parent()
+
+
+_IMPORTED_AGAIN: Final = (
+    "multiprocessing has imported the script anew in this child, and what it logs to the run made by that is"
+    ' not kept: its parent has the run. Start runs under `if __name__ == "__main__":` and hand them on to'
+    " the children as an argument."
+)

@@ -2,14 +2,17 @@
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import lossboard
+import processes
+from offline import Board
 from records_service import RecordsService
 
 RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
@@ -62,16 +65,16 @@ def start_run() -> Iterator[Callable[..., lossboard.Run]]:
 
 
 @pytest.fixture
+def board(tmp_path: Path) -> Iterator[Board]:
+    """Starts offline runs and reads them back; they are finished at the end."""
+    with closing(Board(tmp_path)) as board:
+        yield board
+
+
+@pytest.fixture
 def poll() -> Callable[..., None]:
     """Wait until something holds, with a deadline."""
-
-    def wait(look: Callable[[], object], *, timeout_s: float = 10.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not look():
-            assert time.monotonic() < deadline, "what was waited for did not come"
-            time.sleep(0.005)
-
-    return wait
+    return partial(processes.poll, what="what was waited for", timeout_s=10.0)
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from interpreters import journalled, journals, run_script
+from interpreters import run_script
+from journals import journalled, journals
 from records_service import RecordsService
 
 LOADER = """

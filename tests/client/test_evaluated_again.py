@@ -1,7 +1,6 @@
 """A loss that torch runs again, differentiates twice or maps: one record, and the script's own results."""
 
 import logging
-from contextlib import closing
 
 import pytest
 import torch
@@ -10,15 +9,8 @@ from torch.func import grad, jacrev, vmap
 from torch.utils.checkpoint import checkpoint
 
 from loops import Absolute, seed_loader, validate, warnings_in
-from offline import Board
 
 PLACE = ("epoch", "batch")
-
-
-@pytest.fixture
-def board(tmp_path):
-    with closing(Board(tmp_path)) as board:
-        yield board
 
 
 def test_loss_run_again_in_backward_is_counted_only(board):

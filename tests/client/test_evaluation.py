@@ -121,7 +121,7 @@ def test_loss_without_a_mean_is_told_once_and_labelled(
     (told,) = [line for line in warnings_of_lossboard() if "rmse" in line]
     assert "rmse has no mean over the items, so its evaluation depends on the batch size. " in told
     (folder,) = (state_folder / "journal").iterdir()
-    (series,) = read_series(folder)
+    (series,) = read_series(folder).values()
     assert (series.reduction, series.weight_source) == ("unknown", "probed")
     assert read_traits(folder)["eval/loss"] == {
         "finding": "non_linear",
@@ -150,7 +150,7 @@ def test_result_has_the_series_of_the_watched_loss(start_run: StartRun, state_fo
     (folder,) = (state_folder / "journal").iterdir()
     told = [
         (series.name, series.reduction, series.weight_unit, series.weight_source)
-        for series in read_series(folder)
+        for series in read_series(folder).values()
     ]
     assert told == [
         ("eval/class", "mean", "class_weight", "exact"),
@@ -256,7 +256,7 @@ def test_result_is_recorded_in_split_eval_of_the_open_run_and_nowhere_else(
     lossboard.evaluate(Model(), loss, loader)
     lossboard.evaluate(Model(), loss, loader)
     (folder,) = (state_folder / "journal").iterdir()
-    assert [series.name for series in read_series(folder)] == ["eval/loss"]
+    assert [series.name for series in read_series(folder).values()] == ["eval/loss"]
     records = [record for _, record in read_records(folder) if record is not None]
     assert [(r.epoch, r.batch, r.loss, r.batch_size, r.weight) for r in records] == [
         (2, 0, 3.0, 8, 8.0),

@@ -31,7 +31,7 @@ ROUNDS = 5  # of the sender: what it sends in one it acknowledges before the nex
 WAYS = ("log", "watch")
 OURS = str(Path(lossboard.__file__).parent)
 # What of the system one record may ask for. A new segment, each 65,536 records, asks for more.
-SYSTEM_CALLS = {"write", "getpid"}
+SYSTEM_CALLS = {"write"}
 CLOCKS = {"time", "datetime"}
 SIGNALS = {"threading", "queue", "selectors", "socket", "_thread", "_queue", "_socket"}
 

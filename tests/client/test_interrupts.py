@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from interpreters import ended, journalled, run_script
+from interpreters import run_script
+from journals import ended, journalled
 from lossboard.journal.reading import SEGMENT_SLOTS
 from records_service import RecordsService
 
@@ -177,3 +178,67 @@ for number in range(20):
     assert refused > 0
     kept = len(service.rows) if mode == "online" else len(journalled(state_folder, "batch"))
     assert kept + refused == logged
+
+
+def test_script_s_own_stderr_and_log_handlers_may_fail_at_will(service: RecordsService) -> None:
+    script = """
+import logging, sys, lossboard
+class Handler(logging.Handler):
+    def emit(self, record):
+        raise RuntimeError("a handler of the script")
+class Tee:
+    def write(self, text):
+        return len(text)
+logging.getLogger("lossboard").addHandler(Handler())
+plain, sys.stderr = sys.stderr, Tee()
+run = lossboard.init(run="R")
+run.log(0, 0, 1.0, 4)
+run.log(0, 1, "no number", 4)
+run.log(0, 2, 1.0, 4)
+run.finish()
+run.log(0, 3, 1.0, 4)
+sys.stderr = plain
+"""
+    done = run_script(script)
+    assert done.returncode == 0, done.stderr
+    assert service.column("batch") == [0, 2]
+    assert [state for _, state in service.states][-1] == "finished"
+
+
+def test_log_from_a_finaliser_while_the_interpreter_ends_does_not_raise() -> None:
+    script = """
+import logging, lossboard
+run = lossboard.init(mode="offline")
+class Last:
+    def __del__(self):
+        run.log(0, 0, 1.0, 4)
+last = Last()
+last.itself = last
+lossboard.last = last  # so it outlives the modules
+run.log(0, 1, 1.0, 4)
+"""
+    done = run_script(script)
+    assert done.returncode == 0, done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_signal_in_the_middle_of_log_loses_nothing(state_folder: Path) -> None:
+    script = """
+import signal, lossboard, sys
+run = lossboard.init(mode="offline", strict=True)
+beats = 0
+def beat(*_):
+    global beats
+    run.log(1, beats, 1.0, 4)
+    beats += 1
+signal.signal(signal.SIGALRM, beat)
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+for batch in range(70_000):
+    run.log(0, batch, 1.0, 4)
+signal.setitimer(signal.ITIMER_REAL, 0)
+run.finish()
+print(70_000 + beats)
+"""
+    done = run_script(script)
+    assert done.returncode == 0, done.stderr
+    assert len(journalled(state_folder, "batch")) == int(done.stdout)

@@ -3,6 +3,7 @@
 import argparse
 import math
 import subprocess
+import time
 from pathlib import Path
 
 import numpy
@@ -119,6 +120,16 @@ def test_writer_ids_sort_by_time_and_differ() -> None:
     assert {len(one) for one in ids} == {26}
     assert len(set(ids)) == 100
     assert ids[0][:8] <= ids[-1][:8]
+
+
+def test_writers_of_one_millisecond_sort_by_their_start() -> None:
+    ids = []
+    for _ in range(50):
+        ids.append(make_writer_id())
+        until = time.time() + 5e-6
+        while time.time() < until:
+            pass
+    assert ids == sorted(ids)
 
 
 def test_commit_is_found_loose_packed_detached_and_in_a_worktree(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -53,26 +54,32 @@ class Loop:
             self.run = lossboard.watch(loss, mode="offline", strict=True, dir=self.folder)
         return loss
 
-    def batches(self, targets: Callable[[], torch.Tensor]) -> list[Batch]:
+    def batches(self, targets: Callable[[], torch.Tensor] | None = None) -> list[Batch]:
         """Make batches that are on the device before the loop begins; the last one is smaller."""
+        targets = targets or (lambda: torch.randint(0, CLASSES, (ROWS,)))
         made = [(torch.randn(ROWS, WIDTH), targets()) for _ in range(BATCHES)]
         made[-1] = made[-1][0][: ROWS // 3], made[-1][1][: ROWS // 3]
         return [(x.to(self.device), y.to(self.device)) for x, y in made]
 
-    def train(self, batches: list[Batch], step: Callable[[Any, Any], Any], update: Any = None) -> None:
-        """Train; what `update` does after `step` may wait for the device, as GradScaler's step does."""
+    def train(self, batches: list[Batch], step: Callable[[Any, Any], Any], update: Any = None) -> list[float]:
+        """Train, and return how many items each batch has.
+
+        What `update` does after `step` may wait for the device, as GradScaler's step does.
+        """
         for epoch in range(EPOCHS):
             if self.run is not None:
                 self.run.epoch = epoch
             for number, (x, y) in enumerate(batches):
                 is_warm = number >= WARM_UP or epoch > 0
                 with no_waiting(self.device) if is_warm else nullcontext():
+                    torch.compiler.cudagraph_mark_step_begin()
                     began = time.perf_counter()
                     loss = step(x, y)
                     self.seen["train"].append(loss.detach().clone())
                     if is_warm:
                         self.step_s.append(time.perf_counter() - began)
                 (update or self.update)(loss)
+        return [float(len(y)) for _, y in batches]
 
     def update(self, loss: torch.Tensor) -> None:
         """Go one step of plain SGD."""
@@ -94,7 +101,7 @@ def no_waiting(device: torch.device) -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def classes() -> torch.Tensor:
+def ignored_classes() -> torch.Tensor:
     targets = torch.randint(0, CLASSES, (ROWS,))
     targets[:5] = IGNORED
     return targets
@@ -107,10 +114,9 @@ def class_weight(targets: torch.Tensor) -> float:
 
 def weighted_cross_entropy(loop: Loop) -> list[float]:
     """Class weights and ignored targets: the weight is on the device, too."""
-    loss = loop.watch(
-        nn.CrossEntropyLoss(torch.tensor(CLASS_WEIGHTS, device=loop.device), ignore_index=IGNORED)
-    )
-    batches = loop.batches(classes)
+    weight = torch.tensor(CLASS_WEIGHTS, device=loop.device)
+    loss = loop.watch(nn.CrossEntropyLoss(weight, ignore_index=IGNORED))
+    batches = loop.batches(ignored_classes)
     loop.train(batches, lambda x, y: loss(loop.net(x), y))
     return [class_weight(y) for _, y in batches]
 
@@ -125,7 +131,6 @@ def squared_error(loop: Loop) -> list[float]:
 def changed_in_place(loop: Loop) -> list[float]:
     """The loss is divided in place right after it was seen: what was seen counts."""
     loss = loop.watch(nn.CrossEntropyLoss())
-    batches = loop.batches(lambda: torch.randint(0, CLASSES, (ROWS,)))
 
     def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         value = loss(loop.net(x), y)
@@ -133,14 +138,13 @@ def changed_in_place(loop: Loop) -> list[float]:
         value /= 4
         return value
 
-    loop.train(batches, step)
+    items = loop.train(loop.batches(), step)
     del loop.seen["train"][1::2]  # what `train` kept: the divided ones
-    return [float(len(y)) for _, y in batches]
+    return items
 
 
 def mixed_precision(loop: Loop) -> list[float]:
     loss = loop.watch(nn.CrossEntropyLoss())
-    batches = loop.batches(lambda: torch.randint(0, CLASSES, (ROWS,)))
     kind = torch.float16 if loop.device.type == "cuda" else torch.bfloat16
     scaler = torch.amp.GradScaler(loop.device.type, enabled=loop.device.type == "cuda")
 
@@ -154,15 +158,14 @@ def mixed_precision(loop: Loop) -> list[float]:
         scaler.step(loop.optimizer)
         scaler.update()
 
-    loop.train(batches, step, update)
-    return [float(len(y)) for _, y in batches]
+    return loop.train(loop.batches(), step, update)
 
 
 def validation(loop: Loop) -> list[float]:
     """A pass without gradients after each epoch, in inference mode."""
     loss = loop.watch(nn.CrossEntropyLoss())
-    batches = loop.batches(lambda: torch.randint(0, CLASSES, (ROWS,)))
-    held_out = loop.batches(lambda: torch.randint(0, CLASSES, (ROWS,)))
+    batches = loop.batches()
+    held_out = loop.batches()
 
     def update(value: Any) -> None:
         loop.update(value)
@@ -171,23 +174,18 @@ def validation(loop: Loop) -> list[float]:
                 for x, y in held_out:
                     loop.seen["val"].append(loss(loop.net(x), y))
 
-    loop.train(batches, lambda x, y: loss(loop.net(x), y), update)
-    return [float(len(y)) for _, y in batches]
+    return loop.train(batches, lambda x, y: loss(loop.net(x), y), update)
 
 
 def other_stream(loop: Loop) -> list[float]:
     """Every other step runs in a stream of its own, behind work that takes a while."""
     loss = loop.watch(nn.CrossEntropyLoss())
-    batches = loop.batches(lambda: torch.randint(0, CLASSES, (ROWS,)))
     is_cuda = loop.device.type == "cuda"
-    streams = [torch.cuda.Stream(loop.device) for _ in range(2)] if is_cuda else [None, None]
+    streams = cycle([torch.cuda.Stream(loop.device) for _ in range(2)] if is_cuda else [None])
     ballast = torch.randn(2000 if is_cuda else 10, 2000 if is_cuda else 10, device=loop.device)
-    count = 0
 
     def step(x: torch.Tensor, y: torch.Tensor) -> Any:
-        nonlocal count
-        count += 1
-        stream: Any = streams[count % 2]
+        stream: Any = next(streams)
         if stream is None:
             return loss(loop.net(x), y)
         stream.wait_stream(torch.cuda.current_stream(loop.device))
@@ -197,51 +195,35 @@ def other_stream(loop: Loop) -> list[float]:
         torch.cuda.current_stream(loop.device).wait_stream(stream)
         return value
 
-    loop.train(batches, step)
-    return [float(len(y)) for _, y in batches]
+    return loop.train(loop.batches(), step)
 
 
 def compiled_model(loop: Loop, **options: Any) -> list[float]:
     """Only the model is compiled; the loss is called outside."""
-    net = torch.compile(loop.net, **(options or compiling(loop.device)))
+    net = compiled(loop.net, loop.device, **options)
     loss = loop.watch(nn.CrossEntropyLoss())
-    batches = loop.batches(lambda: torch.randint(0, CLASSES, (ROWS,)))
-
-    def step(x: torch.Tensor, y: torch.Tensor) -> Any:
-        torch.compiler.cudagraph_mark_step_begin()
-        return loss(net(x), y)
-
-    loop.train(batches, step)
-    return [float(len(y)) for _, y in batches]
+    return loop.train(loop.batches(), lambda x, y: loss(net(x), y))
 
 
 def compiled_step(loop: Loop, **options: Any) -> list[float]:
     """Model and loss are one graph without a break."""
     loss = loop.watch(nn.CrossEntropyLoss())
-    step = torch.compile(
-        lambda x, y: loss(loop.net(x), y), fullgraph=True, **(options or compiling(loop.device))
-    )
-    batches = loop.batches(lambda: torch.randint(0, CLASSES, (ROWS,)))
-
-    def begin(x: torch.Tensor, y: torch.Tensor) -> Any:
-        torch.compiler.cudagraph_mark_step_begin()
-        return step(x, y)
-
-    loop.train(batches, begin)
-    return [float(len(y)) for _, y in batches]
+    step = compiled(lambda x, y: loss(loop.net(x), y), loop.device, **options)
+    return loop.train(loop.batches(), step)
 
 
 def reduced_overhead_model(loop: Loop) -> list[float]:
-    return compiled_model(loop, **compiling(loop.device, mode="reduce-overhead"))
+    return compiled_model(loop, mode="reduce-overhead")
 
 
 def reduced_overhead_step(loop: Loop) -> list[float]:
-    return compiled_step(loop, **compiling(loop.device, mode="reduce-overhead"))
+    return compiled_step(loop, mode="reduce-overhead")
 
 
-def compiling(device: torch.device, **options: Any) -> dict[str, Any]:
-    """On the CPU without a code generator, so that no compiler is needed."""
-    return options if device.type == "cuda" else {"backend": "aot_eager"}
+def compiled(function: Any, device: torch.device, **options: Any) -> Any:
+    """Compile into one graph; on the CPU without a code generator, so that no compiler is needed."""
+    options = options if device.type == "cuda" else {"backend": "aot_eager"}
+    return torch.compile(function, fullgraph=True, **options)
 
 
 SCENES = (
@@ -267,16 +249,13 @@ def check(scene: Callable[[Loop], list[float]], device: torch.device, folder: Pa
     loop.run.finish(deadline_s=60.0)
     assert loop.run._faults.counts() == {}
     (journal,) = (folder / "journal").iterdir()
-    names = [series.name for series in read_series(journal)]
-    records = [(names[record.series], record) for _, record in read_records(journal) if record is not None]
+    series = read_series(journal)
+    records = [record for _, record in read_records(journal) if record is not None]
     for split in ("train", "val"):
-        told = sorted(
-            (record for name, record in records if name == f"{split}/loss"),
-            key=lambda record: (record.epoch, record.batch),
-        )
-        assert [record.loss for record in told] == [value.double().item() for value in loop.seen[split]], (
-            split
-        )
+        told = [record for record in records if series[record.series].name == f"{split}/loss"]
+        told.sort(key=lambda record: (record.epoch, record.batch))
+        seen = [value.double().item() for value in loop.seen[split]]
+        assert [record.loss for record in told] == seen, split
         if told:
             assert [record.weight for record in told] == pytest.approx(weights * EPOCHS, rel=1e-12)
             places = [(epoch, batch) for epoch in range(EPOCHS) for batch in range(BATCHES)]

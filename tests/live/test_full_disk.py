@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from accounts import Loop, count_rows, find_faults
+from lossboard.journal.journal import Bounds
 from processes import Service, poll
 
 pytestmark = pytest.mark.live
 
 DISK_BYTES = 1 << 20
 SLOTS = DISK_BYTES // 64  # records that such a disk could hold at most
-RING_RECORDS = 65_536  # that memory holds when the disk takes none
+RING_RECORDS = Bounds().ring_records  # that memory holds when the disk takes none
 FAST = ("--pace-s", "0")
 NO_ROOM = os.strerror(errno.ENOSPC)
 

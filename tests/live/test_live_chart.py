@@ -2,8 +2,8 @@
 
 import json
 import statistics
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,8 @@ def test_logged_point_is_on_the_chart_within_a_second(
     service: Service, open_page: Callable[[str], Page], tmp_path: Path
 ) -> None:
     own = tmp_path / "own.jsonl"
-    training = start_script(
-        TRAINING,
-        service.folder,
-        *(str(own), "--epochs", "1", "--step-s", "0.4"),
-        environment={"LOSSBOARD_RUN_ID": "live"},
-    )
-    try:
-        poll(lambda: records_of(service, "live"), "the first record")
-        page = open_page("/?run=live&x=batch&mode=batch")
-        page.wait_for_function(HOLDS, arg=read_list(own)[0]["loss"], timeout=TIMEOUT_MS, polling="raf")
+    with charted_training(service, open_page, own, step_s=0.4) as page:
         delays_s = [follow_newest(page, own) for _ in range(RECORDS_FOLLOWED)]
-    finally:
-        end(training)
     assert statistics.median(delays_s) < 1.0, delays_s
 
 
@@ -46,24 +35,30 @@ def test_page_of_a_killed_service_goes_on_by_itself_when_it_is_back(
     service: Service, open_page: Callable[[str], Page], tmp_path: Path
 ) -> None:
     own = tmp_path / "own.jsonl"
-    training = start_script(
-        TRAINING,
-        service.folder,
-        *(str(own), "--epochs", "1", "--step-s", "0.1"),
-        environment={"LOSSBOARD_RUN_ID": "live"},
-    )
-    try:
-        poll(lambda: records_of(service, "live"), "the first record")
-        page = open_page("/?run=live&x=batch&mode=batch")
-        page.wait_for_function(HOLDS, arg=read_list(own)[0]["loss"], timeout=TIMEOUT_MS, polling="raf")
+    with charted_training(service, open_page, own, step_s=0.1) as page:
         page.evaluate("window.sameDocument = true")
         service.kill()
         missed = wait_for_another(own)
         service.start()
         page.wait_for_function(HOLDS, arg=missed["loss"], timeout=TIMEOUT_MS, polling="raf")
         assert page.evaluate("window.sameDocument")
+
+
+@contextmanager
+def charted_training(
+    service: Service, open_page: Callable[[str], Page], own: Path, *, step_s: float
+) -> Iterator[Page]:
+    """Train until the first loss is on the page, and hand the page out; the training is ended behind it."""
+    told = (str(own), "--epochs", "1", "--step-s", str(step_s))
+    training = start_script(TRAINING, service.folder, *told, environment={"LOSSBOARD_RUN_ID": "live"})
+    try:
+        poll(lambda: records_of(service, "live"), "the first record")
+        page = open_page("/?run=live&x=batch&mode=batch")
+        page.wait_for_function(HOLDS, arg=read_list(own)[0]["loss"], timeout=TIMEOUT_MS, polling="raf")
+        yield page
     finally:
-        end(training)
+        training.kill()
+        training.communicate()
 
 
 def follow_newest(page: Page, own: Path) -> float:
@@ -89,9 +84,3 @@ def records_of(service: Service, run: str) -> int:
     """Count a run's records, 0 where the run is not known yet."""
     runs = {found["run"]: found["records"] for found in service.get("/api/v1/runs")["runs"]}
     return int(runs.get(run, 0))
-
-
-def end(training: subprocess.Popen[str]) -> None:
-    """End a training that has shown what it was for."""
-    training.kill()
-    training.communicate()

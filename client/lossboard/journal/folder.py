@@ -147,7 +147,7 @@ class Folder:
 
 
 def _describe(number: int, series: Series) -> dict[str, Any]:
-    return {"number": number, "series": series.name} | dict(list(series._asdict().items())[1:])
+    return {"number": number, "series": series.name} | series.meaning()
 
 
 def _line(entry: dict[str, Any]) -> bytes:

@@ -6,12 +6,11 @@ Where the disk is read-only, full or failing a bounded ring in memory takes its 
 """
 
 import errno
-import math
 import os
 import time
 from pathlib import Path
 from threading import RLock
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from lossboard.faults import Faults
 from lossboard.identity import make_writer_id
@@ -30,13 +29,18 @@ from lossboard.journal.reading import (
 from lossboard.journal.ring import Ring
 from lossboard.journal.slots import MAX_SERIES_NUMBER, SLOT_BYTES
 
-MAX_SEGMENTS: Final = 64  # 256 MiB of unsent records online; then the oldest segment goes
-KEEP_FREE_BYTES: Final = 1 << 30  # offline nothing is dropped, but the disk keeps 1 GiB free
-RING_RECORDS: Final = 65_536  # 64 bytes each and what Python adds: about 10 MiB
-DISK_RETRY_S: Final = 5.0  # from memory back to a disk that may have room again; a try costs up to 4 MiB
 CLOSE_S: Final = 1.0  # for a thread that hangs in `append`, on a network disk that is gone
 
 _write = os.write  # os.write, never mmap: a full disk would answer a store with SIGBUS
+
+
+class Bounds(NamedTuple):
+    """What a journal may take of disk and memory, and how often it tries to leave memory."""
+
+    max_segments: int = 64  # 256 MiB of unsent records online; then the oldest segment goes
+    keep_free_bytes: int = 1 << 30  # offline nothing is dropped, but the disk keeps 1 GiB free
+    ring_records: int = 49_152  # 64 bytes each and three times that for Python: 10 MiB
+    disk_retry_s: float = 5.0  # from memory back to a disk that may have room again; a try costs up to 4 MiB
 
 
 class Journal:
@@ -54,10 +58,7 @@ class Journal:
         faults: Faults,
         *,
         online: bool = True,
-        max_segments: int = MAX_SEGMENTS,
-        keep_free_bytes: int = KEEP_FREE_BYTES,
-        ring_records: int = RING_RECORDS,
-        disk_retry_s: float = DISK_RETRY_S,
+        bounds: Bounds = Bounds(),  # noqa: B008 - immutable
     ) -> None:
         self.writer = make_writer_id()
         self.folder: Path | None = None  # None while nothing at all could be written to disk
@@ -68,12 +69,10 @@ class Journal:
         self._drain = Drain(path, faults)
         self._faults = faults
         self._online = online
-        self._max_segments = max_segments
-        self._keep_free_bytes = 0 if online else keep_free_bytes
-        self._ring_records = ring_records
-        self._disk_retry_s = disk_retry_s
+        self._bounds = bounds if not online else bounds._replace(keep_free_bytes=0)
         self._ring: Ring | None = None
         self._next_try = 0.0
+        self._is_closed = False
         # Only threads that log share it, never the sender: a slow service can't hold it. Reentrant, since
         # a signal handler may log inside `append`; a forked child opens a journal of its own.
         self._lock = RLock()
@@ -193,10 +192,10 @@ class Journal:
             remove = remove and self._end() <= self._acked  # a thread may have logged behind the last look
             if not remove:
                 self._return_to_disk()
-            if self._ring is None:
+            if self._ring is None:  # where a thread ends up that is on its way to append
                 self._ring = Ring(self._end(), 1)
             self._room = 0
-            self._next_try = math.inf
+            self._is_closed = True
             if remove and self.folder is not None:
                 try:
                     remove_folder(self.folder)
@@ -220,7 +219,7 @@ class Journal:
         self.folder = self._files.path
 
     def _open_segment(self, number: int) -> int:
-        return self._files.open_segment(number, self._keep_free_bytes)
+        return self._files.open_segment(number, self._bounds.keep_free_bytes)
 
     def _roll(self) -> None:
         size = os.fstat(self._fd).st_size
@@ -231,7 +230,7 @@ class Journal:
         self._fd, self._segment, self._room = fd, self._segment + 1, SEGMENT_SLOTS
         os.close(old)
         self._oldest = max(self._oldest, self._acked // SEGMENT_SLOTS)
-        while self._online and self._segment - self._oldest >= self._max_segments:
+        while self._online and self._segment - self._oldest >= self._bounds.max_segments:
             segment_path(self._files.path, self._oldest).unlink(missing_ok=True)
             self._oldest += 1
             self._faults.warn("journal-full", "no service for too long; the oldest records are dropped")
@@ -243,11 +242,12 @@ class Journal:
                 return
             start = self._find_next()
             self._room = 0
-            self._next_try = time.monotonic() + self._disk_retry_s
-            self._ring = Ring(start, self._ring_records)
+            self._next_try = time.monotonic() + self._bounds.disk_retry_s
+            self._ring = Ring(start, self._bounds.ring_records)
             if self._faults.strict:
                 raise error
-            kept = f"memory keeps the newest {self._ring_records} until the disk or a service takes them"
+            most = self._bounds.ring_records
+            kept = f"memory keeps the newest {most} until the disk or a service takes them"
             self._faults.warn("disk", f"can't write records to the journal ({error}); {kept}")
 
     def _find_next(self) -> int:
@@ -258,7 +258,7 @@ class Journal:
 
     def _put_in_ring(self, slot: bytes) -> None:
         if self._ring is not None:
-            if self._next_try == math.inf:  # closed while the thread that logs was on its way here
+            if self._is_closed:
                 self._faults.count("after-finish")
                 return
             self._ring.put(slot)
@@ -268,9 +268,9 @@ class Journal:
     def _return_to_disk(self) -> None:
         """Write what memory holds into the files and go on there; stay in memory where that fails."""
         ring = self._ring
-        if ring is None or self._next_try == math.inf:
+        if ring is None or self._is_closed:
             return
-        self._next_try = time.monotonic() + self._disk_retry_s
+        self._next_try = time.monotonic() + self._bounds.disk_retry_s
         try:
             if self._files.is_there:
                 self._files.write_series()

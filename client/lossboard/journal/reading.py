@@ -35,6 +35,14 @@ class Series(NamedTuple):
     weight_unit: str
     weight_source: str
 
+    def meaning(self) -> dict[str, Any]:
+        """Return what its numbers mean, as series.jsonl and the wire say it."""
+        return {
+            "reduction": self.reduction,
+            "weight_unit": self.weight_unit,
+            "weight_source": self.weight_source,
+        }
+
 
 class Reader:
     """Reads a folder's records forward from an index, also while another thread appends.
@@ -148,12 +156,7 @@ def mark_ended(folder: Path, state: str) -> None:
     (folder / f"{_END_MARK}{state}").touch()
 
 
-def read_series(folder: Path) -> list[Series]:
-    """Return the series in the order of their numbers; a torn last line was never used by a record."""
-    return list(read_declared(folder).values())
-
-
-def read_declared(folder: Path) -> dict[int, Series]:
+def read_series(folder: Path) -> dict[int, Series]:
     """Return the series by number; one whose line is damaged is missing."""
     found: dict[int, Series] = {}
     for entry in _read_entries(folder):

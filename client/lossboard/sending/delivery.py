@@ -1,6 +1,5 @@
 """One writer's way to the service: run put, records posted as columns, bad rows left out, mark moved."""
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -55,11 +54,18 @@ class Delivery:
     """
 
     def __init__(
-        self, source: Source, run: str, attempt: float, rank: int, describe: Callable[[], dict[str, Any]]
+        self,
+        source: Source,
+        faults: Faults,
+        run: str,
+        attempt: float,
+        rank: int,
+        describe: Callable[[], dict[str, Any]],
     ) -> None:
         self.run_path: str | None = None  # the run's page, once the service knows the run
         self.rest_s = REST_S  # between pieces of work on a backlog; 0 once nobody trains any more
         self._source = source
+        self._faults = faults
         self._run = run
         self._head: dict[str, Any] = {"writer": source.writer, "attempt": attempt, "rank": rank}
         self._describe = describe
@@ -70,7 +76,7 @@ class Delivery:
         self._marked_on: tuple[Transport, int] | None = None  # the connection on which it said so
         self._known: tuple[int, dict[str, dict[str, Any]]] | None = None  # series and traits as last put
 
-    def put_run(self, transport: Transport, faults: Faults) -> None:
+    def put_run(self, transport: Transport) -> None:
         """Make the run known, again whenever a series was declared or more is known of one."""
         known = len(self._source.series), self._source.traits
         if self._known is not None and known[0] == self._known[0] and known[1] is self._known[1]:
@@ -80,7 +86,8 @@ class Delivery:
         answer = transport.request("PUT", path, encode(body))
         if answer.status in BAD_ROWS:
             # A config that the service can't take must cost neither the records nor the rest.
-            faults.warn("description", f"a part of the run's description is left out: {Refused(answer)}")
+            left_out = f"a part of the run's description is left out: {Refused(answer)}"
+            self._faults.warn("description", left_out)
             named = {field.partition(".")[0] for field in read_fields(answer)}
             answer = transport.request(
                 "PUT", path, encode({key: body[key] for key in body if key not in named})
@@ -95,28 +102,28 @@ class Delivery:
         self.run_path = url if is_path else f"/?run={self._run}"
         self._known = known
 
-    def send_some(self, transport: Transport, faults: Faults) -> bool:
+    def send_some(self, transport: Transport) -> bool:
         """Send up to one request; return whether there was anything to send."""
-        self.put_run(transport, faults)
+        self.put_run(transport)
         if not self._window:
-            self._read_window(faults)
+            self._read_window()
             if not self._window:
                 return False
-            self.put_run(transport, faults)  # a series may have been declared with what was just read
+            self.put_run(transport)  # a series may have been declared with what was just read
         is_known = not self._mark or self._marked_on == (transport, transport.connection_number())
-        if not is_known and self._is_behind(transport, faults):
+        if not is_known and self._is_behind(transport):
             return True
         part, columns = self._cut()
         if columns:
             seq = min(index for group in columns.values() for index in group["index"])
-            head = self._head | {"seq": seq, "sent": time.time()} | _dropped(faults)
+            head = self._head | {"seq": seq, "sent": time.time()} | self._dropped()
             try:
                 answer = self._post(transport, self._encode(head, columns))
             except TimedOut:  # a slow line or service may manage half of it in time
                 self._limit = max(1, min(self._limit, len(part)) // 2)
                 raise
             if answer.status in BAD_ROWS:
-                self._leave_out(answer, columns, faults)
+                self._leave_out(answer, columns)
                 return True
             upto = max(group["index"][-1] for group in columns.values()) + 1
             check_taken(answer, upto)
@@ -126,15 +133,15 @@ class Delivery:
         del self._window[: len(part)]
         return True
 
-    def send_state(self, transport: Transport, state: str, faults: Faults) -> None:
+    def send_state(self, transport: Transport, state: str) -> None:
         """Send a heartbeat (`running`) or the end (`finished`, `failed`)."""
-        self.put_run(transport, faults)
-        body = encode(self._head | {"records": [], "state": state} | _dropped(faults))
+        self.put_run(transport)
+        body = encode(self._head | {"records": [], "state": state} | self._dropped())
         answer = self._post(transport, body)
         if answer.status >= 300:
             raise Refused(answer)
         check_taken(answer, 0)
-        if self._go_back(answer, transport, faults):
+        if self._go_back(answer, transport):
             raise NotNow("the service no longer has what it had taken")
 
     @property
@@ -155,12 +162,12 @@ class Delivery:
         self._known = None
 
     def _meanings(self, count: int, traits: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        meanings = {series.name: _meaning(series) for series in self._source.series[:count]}
+        meanings = {series.name: series.meaning() for series in self._source.series[:count]}
         for name in meanings.keys() & traits.keys():
             meanings[name]["traits"] = traits[name]
         return meanings
 
-    def _read_window(self, faults: Faults) -> None:
+    def _read_window(self) -> None:
         while len(self._window) < MAX_REQUEST_RECORDS:
             records = self._source.read(SLICE_RECORDS)
             self._window += records
@@ -170,7 +177,7 @@ class Delivery:
         self._was_full = len(self._window) >= MAX_REQUEST_RECORDS
         damaged = sum(record is None for _, record in self._window)
         if damaged:
-            faults.count("damaged", damaged)
+            self._faults.count("damaged", damaged)
 
     def _encode(self, head: dict[str, Any], columns: dict[str, dict[str, Any]]) -> bytes:
         """Encode a request column by column: in one call it would hold the lock for 10 ms."""
@@ -178,10 +185,10 @@ class Delivery:
         for name, group in columns.items():
             parts = []
             for key, value in group.items():
-                parts.append(json.dumps(key).encode() + b":" + encode(value))
+                parts.append(encode(key) + b":" + encode(value))
                 if not isinstance(value, str) and len(value) >= SLICE_RECORDS:
                     time.sleep(self.rest_s)
-            groups.append(json.dumps(name).encode() + b":{" + b",".join(parts) + b"}")
+            groups.append(encode(name) + b":{" + b",".join(parts) + b"}")
         return encode(head)[:-1] + b',"series":{' + b",".join(groups) + b"}}"
 
     def _post(self, transport: Transport, body: bytes) -> Answer:
@@ -195,13 +202,13 @@ class Delivery:
             raise Refused(answer)
         return answer
 
-    def _is_behind(self, transport: Transport, faults: Faults) -> bool:
+    def _is_behind(self, transport: Transport) -> bool:
         """Ask at a new connection how far the service is; return whether records must be sent again."""
-        body = encode(self._head | {"records": []} | _dropped(faults))
+        body = encode(self._head | {"records": []} | self._dropped())
         answer = self._post(transport, body)
-        return answer.status < 300 and self._go_back(answer, transport, faults)
+        return answer.status < 300 and self._go_back(answer, transport)
 
-    def _go_back(self, answer: Answer, transport: Transport, faults: Faults) -> bool:
+    def _go_back(self, answer: Answer, transport: Transport) -> bool:
         """Where the service no longer has what it acknowledged, read that again as far as it is still here.
 
         It may have been restored from a backup, have begun with an empty database, or be another one.
@@ -213,8 +220,8 @@ class Delivery:
         start = self._source.rewind(told)
         lost = (self._mark if start is None else min(start, self._mark)) - told
         if lost:
-            faults.count("lost-by-service", lost)
-        faults.warn(
+            self._faults.count("lost-by-service", lost)
+        self._faults.warn(
             "lost-by-service",
             f"the service at {transport.url} no longer has {self._mark - told} records that it had taken (is "
             f"it a restored backup, or another one?); {lost} are lost, the others are sent again",
@@ -248,11 +255,11 @@ class Delivery:
                 live += 1
             taken += 1
         columns = {
-            group.name: _meaning(meanings[group.name]) | make_columns(group) for group in groups.values()
+            group.name: meanings[group.name].meaning() | make_columns(group) for group in groups.values()
         }
         return self._window[:taken], columns
 
-    def _leave_out(self, answer: Answer, columns: dict[str, dict[str, Any]], faults: Faults) -> None:
+    def _leave_out(self, answer: Answer, columns: dict[str, dict[str, Any]]) -> None:
         """Drop the rows that the service names; where it names none, halve the request until one is left."""
         fields = read_fields(answer)
         bad = find_rows(fields, columns)
@@ -265,19 +272,11 @@ class Delivery:
                 self._limit = len(indices) // 2
                 return
             bad = set(indices)
-        faults.count("rejected", len(bad))
-        faults.warn("rejected", f"the service refused a record: {Refused(answer)} ({', '.join(fields[:3])})")
+        self._faults.count("rejected", len(bad))
+        refused = f"the service refused a record: {Refused(answer)} ({', '.join(fields[:3])})"
+        self._faults.warn("rejected", refused)
         self._window = [(index, None if index in bad else record) for index, record in self._window]
 
-
-def _meaning(series: Series) -> dict[str, Any]:
-    return {
-        "reduction": series.reduction,
-        "weight_unit": series.weight_unit,
-        "weight_source": series.weight_source,
-    }
-
-
-def _dropped(faults: Faults) -> dict[str, Any]:
-    counts = faults.counts()
-    return {"dropped": counts} if counts else {}
+    def _dropped(self) -> dict[str, Any]:
+        counts = self._faults.counts()
+        return {"dropped": counts} if counts else {}

@@ -36,7 +36,11 @@ def find_service(folder: Path, url: str | None, token: str | None) -> Service | 
 def read_services(folder: Path) -> list[Service]:
     """Return the services of this machine whose process lives, the newest first."""
     found: list[tuple[float, Service]] = []
-    for path in sorted((folder / "services").glob("*.json")):
+    try:
+        paths = sorted((folder / "services").glob("*.json"))
+    except OSError:
+        return []  # no such name can be, or its disk is gone; whoever asks again asks anew
+    for path in paths:
         entry = _read_entry(path)
         if entry is not None:
             found.append(entry)

@@ -17,8 +17,8 @@ from lossboard.journal.reading import (
     Reader,
     find_end,
     read_acked,
-    read_declared,
     read_manifest,
+    read_series,
     read_traits,
     remove_folder,
     segment_numbers,
@@ -54,7 +54,7 @@ class Leftover:
         self.folder = folder
         self.manifest = read_manifest(folder)  # anew under the lock: whoever had it may have changed it
         self.writer = str(self.manifest["writer"])
-        declared = read_declared(folder)
+        declared = read_series(folder)
         self.series = list(declared.values())
         self.traits = read_traits(folder)
         self.faults = Faults()
@@ -73,7 +73,7 @@ class Leftover:
         self.sent = 0  # records behind which the mark was moved, what was lost among them included
         self._start = self._expected
         self._reader = Reader(folder, self._expected)
-        self._is_sent = self.manifest.get("delivered") is True and not again
+        self._was_sent = self.manifest.get("delivered") is True and not again
 
     def read(self, limit: int) -> list[Indexed]:
         """Return the next records; gaps are counted, and those whose series is unknown are as damaged."""
@@ -117,9 +117,9 @@ class Leftover:
     @property
     def is_sent(self) -> bool:
         """Whether an earlier sync of a kept folder sent all of it, its end too."""
-        return self._is_sent and not self.pending()
+        return self._was_sent and not self.pending()
 
-    def deliver(self) -> Delivery:
+    def make_delivery(self) -> Delivery:
         """Make the delivery of these records, as their own process would have sent them.
 
         Raises: ValueError, KeyError or TypeError for a manifest that isn't ours.
@@ -128,7 +128,7 @@ class Leftover:
         body: dict[str, Any] = {key: manifest[key] for key in PUT_KEYS if key in manifest}
         started = float(body["attempt"]["started_unix_s"])
         run = wire.check_run_id(manifest["run"])
-        return Delivery(self, run, started, int(manifest["rank"]), lambda: dict(body))
+        return Delivery(self, self.faults, run, started, int(manifest["rank"]), lambda: dict(body))
 
     def send_end(self, delivery: Delivery, transport: Transport) -> None:
         """Tell the service how the writer ended, once its records are there.
@@ -137,7 +137,23 @@ class Leftover:
         """
         state = self.end_state()
         if state is not None:
-            delivery.send_state(transport, state, self.faults)
+            delivery.send_state(transport, state)
+
+    def end_state(self) -> str | None:
+        """How the writer ended; None where that is its parent's to tell, or nobody here can know.
+
+        Without an end mark it was killed, if this is its machine. A copy from elsewhere
+        tells nothing: there it may still run.
+        """
+        manifest = self.manifest
+        if manifest.get("is_forked"):
+            return None
+        ended = manifest.get("ended")
+        if ended is not None:
+            return ended if ended in wire.END_STATES else None
+        is_own_process = manifest["pid"] == os.getpid() and _counts_our_pids(manifest)
+        is_known = _is_this_start(manifest) or (_is_this_host(manifest) and not self._is_copy)
+        return "killed" if is_known and not is_own_process else None
 
     def close(self, *, remove: bool) -> None:
         """Let the folder go, or remove it when all of it was sent."""
@@ -159,22 +175,6 @@ class Leftover:
     def _describe(self, changes: dict[str, Any]) -> None:
         self.manifest |= changes
         write_whole(self.folder / "run.json", json.dumps(self.manifest, indent=1).encode())
-
-    def end_state(self) -> str | None:
-        """How the writer ended; None where that is its parent's to tell, or nobody here can know.
-
-        Without an end mark it was killed, if this is its machine. A copy from elsewhere
-        tells nothing: there it may still run.
-        """
-        manifest = self.manifest
-        if manifest.get("is_forked"):
-            return None
-        ended = manifest.get("ended")
-        if ended is not None:
-            return ended if ended in wire.END_STATES else None
-        is_own_process = manifest["pid"] == os.getpid() and _counts_our_pids(manifest)
-        is_known = _is_this_start(manifest) or (_is_this_host(manifest) and not self._is_copy)
-        return "killed" if is_known and not is_own_process else None
 
 
 def take_folder(

@@ -11,6 +11,7 @@ from lossboard.faults import Faults, say
 from lossboard.sending.answers import Refused
 from lossboard.sending.delivery import Delivery
 from lossboard.sending.discovery import Service, find_service
+from lossboard.sending.takeover import Takeover
 from lossboard.sending.transport import NotNow, Transport, Unproven, Unreachable
 from lossboard.settings import Settings
 
@@ -18,6 +19,10 @@ from lossboard.settings import Settings
 # an import on ours would leave the module's lock held for ever in the child.
 
 LOOK_S: Final = 0.05  # between two looks at the journal; the hot path signals nobody
+# Of one core, what steady records may cost the training: after 1 ms of work, which held the interpreter for
+# much of it, 100 ms of rest. A look that finds nothing costs 10 µs, so that the first of few is sent at once.
+SHARE: Final = 0.01
+MAX_REST_S: Final = 0.5  # whoever watches live waits no longer than that
 HEARTBEAT_S: Final = 10.0  # the service calls a run lost after 30 s
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_CAP_S: Final = 5.0
@@ -30,35 +35,32 @@ ABSENT_S: Final = 3.0  # without a service, then one line says so
 class Sender:
     """Delivers one writer's records on a daemon thread until it is told to finish.
 
-    `idle` is called on the thread when everything own is sent; it may deliver what dead
-    writers left, one request a call, and returns whether there is more. `at_end` does the same
-    for what must go before the end, for up to half of the time that `finish` has. `over` is called
+    When everything own is sent `takeover` sends what dead writers left, a request at a time; what
+    the run's own children left goes before its end, in up to half of the time that `finish` has.
+    A forked child's sender does neither, says nothing of the run's state and prints nothing. `over` is called
     last, with whether everything was delivered; it may come after `finish` gave up waiting.
     """
 
     def __init__(
         self,
         delivery: Delivery,
+        takeover: Takeover,
         settings: Settings,
         faults: Faults,
-        title: str,
         kept_in: str,
         *,
-        heartbeat: bool = True,
-        idle: Callable[[Transport], bool] | None = None,
-        at_end: Callable[[Transport], bool] | None = None,
-        over: Callable[[bool], None] | None = None,
+        is_forked: bool,
+        over: Callable[[bool], None],
     ) -> None:
         self.url: str | None = None  # the run's page, once a service has taken the run
+        self.is_delivered = False  # everything, the end included
         self._delivery = delivery
+        self._takeover = takeover
         self._settings = settings
         self._faults = faults
-        self._title = title
         self._kept_in = kept_in
-        self._heartbeat = heartbeat
-        self._idle = idle
-        self._at_end = at_end
-        self._until = self._at_end_until = self._alone_until = 0.0
+        self._is_forked = is_forked
+        self._until = self._children_until = self._alone_until = 0.0
         self._over = over
         self._transport: Transport | None = None
         self._service: Service | None = None
@@ -68,24 +70,23 @@ class Sender:
         self._next_heartbeat = 0.0
         self._started = time.monotonic()
         self._absence_told = False
-        self._end_state: str | None = None
+        self._end_state = "finished"
         self._ending = threading.Event()
         self._stopped = threading.Event()
-        self.is_delivered = False  # everything, the end included
         self._thread = threading.Thread(target=self._work, name="lossboard-sender", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def finish(self, state: str | None, deadline_s: float) -> bool:
-        """Let the thread send the rest and `state` (None: no end), and wait for it at most `deadline_s`.
+    def finish(self, state: str, deadline_s: float) -> bool:
+        """Let the thread send the rest and how the run ended, and wait for it at most `deadline_s`.
 
         Returns whether everything was committed.
         """
         self._end_state = state
         self._until = time.monotonic() + deadline_s
-        self._at_end_until = self._until - deadline_s / 2
+        self._children_until = self._until - deadline_s / 2
         self._delivery.rest_s = 0.0  # nobody trains beside it any more
         self._ending.set()
         self._thread.join(max(0.0, deadline_s))
@@ -103,8 +104,7 @@ class Sender:
     def _work(self) -> None:
         self._deliver()
         self._disconnect()
-        if self._over is not None:
-            self._over(self.is_delivered)
+        self._over(self.is_delivered)
 
     def _deliver(self) -> None:
         while not self._stopped.is_set():
@@ -125,12 +125,12 @@ class Sender:
             if self.is_delivered:
                 break
             self._tell_absence()
-            if not self._heartbeat and self._is_alone():
+            if self._is_forked and self._end_when_alone():
                 break
             self._rest(pause, was_ending)
 
-    def _is_alone(self) -> bool:
-        """In a forked child: end once nothing but us keeps its process alive; True when the time is over.
+    def _end_when_alone(self) -> bool:
+        """In a forked child: end once nothing but us keeps its process alive; return whether time is up.
 
         A child that was forked in a thread ends when its last thread does, daemon or not.
         """
@@ -144,25 +144,35 @@ class Sender:
     def _step(self, is_ending: bool) -> float:
         """Do the next thing and return how long to wait before the one after it, in seconds."""
         transport = self._transport or self._connect()
-        self._delivery.put_run(transport, self._faults)
+        self._delivery.put_run(transport)
         self._tell_address(transport)
-        has_sent = self._delivery.send_some(transport, self._faults)
+        if not (self._is_forked or is_ending) and time.monotonic() >= self._next_heartbeat:
+            self._beat(transport)
+        began = time.thread_time()
+        has_sent = self._delivery.send_some(transport)
+        used_s = time.thread_time() - began
         if has_sent and (is_ending or self._delivery.has_backlog):
             return 0.0
         if is_ending:
-            has_time = time.monotonic() < self._at_end_until
-            if has_time and self._at_end is not None and self._at_end(transport):
-                return 0.0
-            if self._end_state is not None:
-                self._delivery.send_state(transport, self._end_state, self._faults)
+            if not self._is_forked:
+                has_time = time.monotonic() < self._children_until
+                if has_time and self._takeover.send_children(transport):
+                    return 0.0
+                self._delivery.send_state(transport, self._end_state)
             self.is_delivered = True
             return 0.0
-        if self._heartbeat and time.monotonic() >= self._next_heartbeat:
-            self._delivery.send_state(transport, "running", self._faults)
-            self._next_heartbeat = time.monotonic() + HEARTBEAT_S
-        if self._idle is not None and self._idle(transport):
+        if not self._is_forked and self._takeover.send_some(transport):
             return 0.0
-        return LOOK_S
+        return max(LOOK_S, min(used_s / SHARE, MAX_REST_S)) if has_sent else LOOK_S
+
+    def _beat(self, transport: Transport) -> None:
+        """Say that the run is alive: before its records, since those of a long backlog are no sign of it."""
+        due, self._next_heartbeat = self._next_heartbeat, time.monotonic() + HEARTBEAT_S
+        try:
+            self._delivery.send_state(transport, "running")
+        except Unreachable:
+            self._next_heartbeat = due  # not heard; but one that is refused must not hold up the records
+            raise
 
     def _connect(self) -> Transport:
         """Find the service anew: it may have come back with another port or another token."""
@@ -224,11 +234,11 @@ class Sender:
         path = self._delivery.run_path
         if path is not None and self.url is None:
             self.url = transport.url + path
-            if self._heartbeat:  # of a child the parent has said it
-                say(f"{self._title} at {self.url}")
+            if not self._is_forked:
+                say(f"run {self._settings.name} at {self.url}")
 
     def _tell_absence(self) -> None:
-        if self._absence_told or not self._heartbeat or self.url is not None:
+        if self._absence_told or self._is_forked or self.url is not None:
             return
         if time.monotonic() - self._started < ABSENT_S:
             return

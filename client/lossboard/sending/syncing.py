@@ -79,7 +79,7 @@ class Sync:
     def _send_folder(self, folder: Path) -> None:
         order, outcome = self._order, self.outcome
         try:
-            journal = take_folder(
+            leftover = take_folder(
                 folder,
                 is_named=order.is_named,
                 is_copy=order.is_copy,
@@ -94,7 +94,7 @@ class Sync:
             return
         is_done = False
         try:
-            is_done = self._send_journal(journal)
+            is_done = self._send_leftover(leftover)
         except Refused as trouble:
             if trouble.answer.status in WRONG_TOKEN:
                 raise
@@ -102,41 +102,41 @@ class Sync:
         except (OSError, ValueError, KeyError, TypeError) as error:
             outcome.failed.append((folder, repr(error)))
         finally:
-            journal.close(remove=is_done and order.remove)
+            leftover.close(remove=is_done and order.remove)
 
-    def _send_journal(self, journal: Leftover) -> bool:
+    def _send_leftover(self, leftover: Leftover) -> bool:
         """Send one writer's records and how it ended; return whether all of it is at the service."""
         order, outcome = self._order, self.outcome
-        if journal.is_sent:
+        if leftover.is_sent:
             outcome.sent_before += 1
             return True
         if not order.is_named:
-            address = journal.manifest.get("address")
+            address = leftover.manifest.get("address")
             self._transport = self._transport or self._connect()
             at = self._transport.url
             if not is_meant_for(address, order.url, at):
                 meant = f"it is meant for {address or 'a service on this machine'}"
-                outcome.left.append((journal.folder, meant))
+                outcome.left.append((leftover.folder, meant))
                 return False
-        delivery = journal.deliver()
+        delivery = leftover.make_delivery()
         delivery.rest_s = 0.0  # nobody trains beside it
-        before, known = self._done, journal.faults.counts()
+        before, known = self._done, leftover.faults.counts()
         try:
-            while self._ask(lambda transport: delivery.send_some(transport, journal.faults)):
-                self._done = before + journal.sent
+            while self._ask(delivery.send_some):
+                self._done = before + leftover.sent
                 self._tell(self._done)
-            self._ask(lambda transport: journal.send_end(delivery, transport))
+            self._ask(lambda transport: leftover.send_end(delivery, transport))
         finally:
-            self._done = before + journal.sent
-            lost = {name: n - known.get(name, 0) for name, n in journal.faults.counts().items()}
-            outcome.records += journal.sent - sum(lost.values())
+            self._done = before + leftover.sent
+            lost = {name: n - known.get(name, 0) for name, n in leftover.faults.counts().items()}
+            outcome.records += leftover.sent - sum(lost.values())
             for name, n in lost.items():
                 if n:
                     outcome.lost[name] = outcome.lost.get(name, 0) + n
         outcome.writers += 1
-        outcome.runs.add(str(journal.manifest["run"]))
+        outcome.runs.add(str(leftover.manifest["run"]))
         if not order.remove:
-            journal.note_delivered()
+            leftover.note_delivered()
         return True
 
     def _ask(self, question: Callable[[Transport], T]) -> T:
@@ -170,7 +170,7 @@ class Sync:
     def _note_unreadable(self, folder: Path, error: Exception) -> None:
         if not self._order.is_copy and discard_torn(folder):
             return
-        if isinstance(error, FileNotFoundError) and not _count_slots(folder):
+        if isinstance(error, FileNotFoundError) and not count_pending(folder, again=True):
             return  # it went this moment, or never had a record
         self.outcome.failed.append((folder, f"it can't be read: {error}"))
 
@@ -206,10 +206,3 @@ def _walk(place: Path, depth: int) -> Iterator[Path]:
         for name, is_folder in names.items():
             if is_folder:
                 yield from _walk(place / name, depth - 1)
-
-
-def _count_slots(folder: Path) -> int:
-    try:
-        return find_end(folder)
-    except OSError:
-        return 0

@@ -29,32 +29,30 @@ class Takeover:
         self._is_last = False
         self._next_scan = 0.0
         self._waiting: list[Path] = []
-        self._journal: Leftover | None = None
-        self._delivery: Delivery | None = None
+        self._current: tuple[Leftover, Delivery] | None = None
 
     def send_some(self, transport: Transport) -> bool:
         """Send one request's worth; return whether there is more to do at once.
 
         Raises: Unreachable, as every delivery does.
         """
-        if self._journal is None and not self._take_next(transport.url):
+        self._current = self._current or self._take_next(transport.url)
+        if self._current is None:
             return False
-        journal, delivery = self._journal, self._delivery
-        assert journal is not None
-        assert delivery is not None
+        leftover, delivery = self._current
         try:
-            if delivery.send_some(transport, journal.faults):
+            if delivery.send_some(transport):
                 return True
-            journal.send_end(delivery, transport)
-            journal.close(remove=True)
+            leftover.send_end(delivery, transport)
+            leftover.close(remove=True)
         except Refused:
-            journal.close(remove=False)  # not taken today: it keeps, and a later run tries again
+            leftover.close(remove=False)  # not taken today: it keeps, and a later run tries again
         except Unreachable:
             raise
         except Exception as error:  # one folder that can't be read must not hold up our own records
-            self._faults.warn(journal.folder.name, f"can't send {journal.folder}: {error!r}")
-            journal.close(remove=False)
-        self._journal = self._delivery = None
+            self._faults.warn(leftover.folder.name, f"can't send {leftover.folder}: {error!r}")
+            leftover.close(remove=False)
+        self._current = None
         return True
 
     def send_children(self, transport: Transport) -> bool:
@@ -78,41 +76,34 @@ class Takeover:
             return False  # what can't be read is nobody's child
         return manifest.get("run") == self._run and manifest.get("is_forked") is True
 
-    def _take_next(self, at: str) -> bool:
-        if not self._waiting:
-            if time.monotonic() < self._next_scan:
-                return False
+    def _take_next(self, at: str) -> tuple[Leftover, Delivery] | None:
+        if not self._waiting and time.monotonic() >= self._next_scan:
             self._next_scan = time.monotonic() + SCAN_S
             self._waiting = self._find_folders()
         while self._waiting:
-            if self._take(self._waiting.pop(0), at):
-                return True
-        return False
+            if taken := self._take(self._waiting.pop(0), at):
+                return taken
+        return None
 
-    def _take(self, folder: Path, at: str) -> bool:
+    def _take(self, folder: Path, at: str) -> tuple[Leftover, Delivery] | None:
         """Take one folder, if it is free and was meant for the service `at` that we send to."""
+        leftover = None
         try:
-            journal = take_folder(folder)
+            leftover = take_folder(folder)
+            if is_meant_for(leftover.manifest.get("address"), self._url, at):
+                return leftover, leftover.make_delivery()
         except NotTaken:
-            return False
-        except (FileNotFoundError, NotADirectoryError):
-            discard_torn(folder)  # a kill between the folder and its manifest; or it went this moment
-            return False
+            return None
         except NewerFormat as error:
             self._faults.warn("newer", f"{error}; it is left alone until lossboard is upgraded here")
-            return False
         except (OSError, ValueError, KeyError, TypeError) as error:
-            if not discard_torn(folder):
+            # One without a manifest is what a kill left, is being made, or went this moment.
+            is_torn = leftover is None and discard_torn(folder)
+            if not is_torn and not isinstance(error, FileNotFoundError | NotADirectoryError):
                 self._faults.warn(folder.name, f"can't read {folder}, it is left alone: {error!r}")
-            return False
-        try:
-            if is_meant_for(journal.manifest.get("address"), self._url, at):
-                self._journal, self._delivery = journal, journal.deliver()
-                return True
-        except (ValueError, KeyError, TypeError) as error:
-            self._faults.warn(folder.name, f"can't read {folder}, it is left alone: {error!r}")
-        journal.close(remove=False)
-        return False
+        if leftover is not None:
+            leftover.close(remove=False)
+        return None
 
 
 def is_meant_for(address: object, url: str | None, at: str) -> bool:

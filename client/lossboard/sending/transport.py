@@ -165,7 +165,6 @@ class Transport:
 
     def _open(self, asks_proof: bool) -> None:
         self._until = time.monotonic() + self._timeout_s
-        self._connection.timeout = self._timeout_s
         self._connection.connect()
         self._opened += 1
         if self._is_near is None:

@@ -60,7 +60,6 @@ class Writer:
         self._launch = launch
         self._faults = faults
         self._is_forked = is_forked
-        self._is_online = settings.mode == "online"
         manifest = launch.body | {
             "run": settings.run,
             "address": settings.url,
@@ -72,11 +71,12 @@ class Writer:
             "rank": launch.rank,
             "is_forked": is_forked,
         }
-        self._journal = Journal(settings.dir, manifest, faults, online=self._is_online)
+        is_online = settings.mode == "online"
+        self._journal = Journal(settings.dir, manifest, faults, online=is_online)
         self.append = self._journal.append
         self._sender: Sender | None = None
         kept_in = str(self._journal.folder or "memory")
-        if self._is_online:
+        if is_online:
             self._start_sender(kept_in)
         elif not is_forked:
             say(f"run {settings.name} is recorded offline in {kept_in}")
@@ -99,11 +99,17 @@ class Writer:
         service = find_service(settings.dir, settings.url, settings.token)
         return None if service is None else f"{service.url}/?run={settings.run}"
 
-    def start_at(self, epoch: int) -> None:
-        """Note where a resumed attempt starts, told before its first record."""
+    @property
+    def is_start_unknown(self) -> bool:
+        """Whether nothing has told where a resumed attempt starts."""
         attempt = self._launch.body["attempt"]
-        if attempt["resumed"] and attempt["start_epoch"] is None:
-            attempt["start_epoch"] = epoch
+        return attempt["resumed"] and attempt["start_epoch"] is None
+
+    def start_at(self, epoch: int, batch: int) -> None:
+        """Note where a resumed attempt starts, told before its first record."""
+        if self.is_start_unknown:
+            attempt = self._launch.body["attempt"]
+            attempt["start_epoch"], attempt["start_batch"] = epoch, batch
             self._journal.describe_anew({"attempt": attempt})
             if self._sender is not None:
                 self._sender.describe_anew()
@@ -115,7 +121,7 @@ class Writer:
             self._tell_kept(self._journal.unsaved())
             self._journal.close()
             return
-        if self._sender.finish(None if self._is_forked else state, deadline_s):
+        if self._sender.finish(state, deadline_s):
             return
         self._tell_kept(self._journal.pending() + self._sender.unsent())
 
@@ -127,18 +133,20 @@ class Writer:
         launch = self._launch
         settings = launch.settings
         delivery = Delivery(
-            self._journal, str(settings.run), launch.attempt, launch.rank, lambda: dict(launch.body)
+            self._journal,
+            self._faults,
+            str(settings.run),
+            launch.attempt,
+            launch.rank,
+            lambda: dict(launch.body),
         )
-        takeover = Takeover(settings, self._journal.writer)
         sender = Sender(
             delivery,
+            Takeover(settings, self._journal.writer),
             settings,
             self._faults,
-            f"run {settings.name}",
             kept_in,
-            heartbeat=not self._is_forked,
-            idle=None if self._is_forked else takeover.send_some,
-            at_end=None if self._is_forked else takeover.send_children,
+            is_forked=self._is_forked,
             over=self._journal.close,
         )
         try:

@@ -46,17 +46,17 @@ class Channel:
         self.backward = Backward(self._tell_divisor, run._scaling)
         self.last: float | None = None
         """The value of the newest call, where it could be read at once."""
+        self.is_settled = False
+        """Nothing more is to be learnt from a call about what it means."""
+        self.numbers: dict[tuple[str, str], int] = {}
+        """The journal's numbers of series, by split and reduction."""
         self._run = run
         self._position = run._position
         self._buffer = buffer
         self._clock = clock
         self._expected = expected
-        self.is_settled = False
-        """Nothing more is to be learnt from a call about what it means."""
-        self.numbers: dict[tuple[str, str], int] = {}
-        """The journal's numbers of series, by split and reduction."""
         # Gradients on a device, which autograd's thread left there, with the marks of their evaluations.
-        self._late: deque[tuple[Any, Any]] = deque()  # gradients on a device, from autograd's thread
+        self._late: deque[tuple[Any, Any]] = deque()
 
     def record(self, split: str, args: Any, kwargs: Mapping[str, Any], output: Any, value: Any) -> None:
         """Record one evaluation: `value` is its tensor, still in the graph, or a number."""

@@ -1,14 +1,12 @@
-"""Loss values that can't be read when the hook sees them: on an accelerator, or inside torch.compile.
+"""Loss values on an accelerator, where no hook may read them: copied together, handed over on arrival.
 
-Nothing here is read by another thread: hooks, epoch changes and the finish collect what
-has arrived. torch is the script's own, handed in by its tensors.
+No other thread reads them: hooks, epoch changes and the finish collect what has arrived.
 """
 
-import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, Final, NamedTuple
 
@@ -17,8 +15,6 @@ MAX_WAITING_S: Final = 1.0
 MAX_IN_FLIGHT: Final = 16  # copies; launch queues hold about 1,000 kernels, so this is never met in health
 POLL_INTERVAL_S: Final = 0.001
 PINNED_NUMBERS: Final = 1024  # of 8 bytes, in one copy: 256 calls of up to four numbers
-RING_ROWS: Final = 65_536  # steps between two readings of a compiled loss
-RING_COLUMNS: Final = 8  # loss, weight, rows, window, split, unit, reduction, dtype: 4 MiB in all
 
 Arrive = Callable[..., None]
 """What is called with a put's numbers once they are on the host."""
@@ -178,75 +174,3 @@ def _copy_to_host(packed: Any) -> tuple[Any, Any]:
     host = torch.empty(size, dtype=packed.dtype, device="cpu", pin_memory=True)[: packed.numel()]
     host.copy_(packed, non_blocking=True)
     return host, torch.cuda.current_stream(packed.device).record_event()
-
-
-class TracedRing:
-    """Keep the losses of compiled calls in a tensor that the compiled graph itself writes.
-
-    A list would be guarded on its length: appending to it recompiles at each step until
-    torch gives up at its limit of 8 (measured, torch 2.13), and under fullgraph that is an
-    error in the script. Writing rows in place needs no guard and no graph break.
-    """
-
-    def __init__(self, torch: Any, device: str, size: int = RING_ROWS) -> None:
-        self.size = size
-        self.rows = torch.zeros(size, RING_COLUMNS, dtype=torch.float64, device=device)
-        self.at = torch.zeros(1, dtype=torch.int64, device=device)  # rows ever written
-        self._taken = 0
-        self._unused = self.at._version
-        for tensor in (self.rows, self.at):
-            # As torch._dynamo.mark_static_address does, which would have to be imported for it: else a graph
-            # that writes to an input is left out of CUDA graphs, and mode="reduce-overhead" is for nothing.
-            tensor._dynamo_static_input_type = "unguarded"
-
-    def put(self, torch: Any, *row: Any) -> None:
-        """Write one row inside the graph; its cells are tensors or numbers, None becomes NaN."""
-        cells = [
-            cell.detach().to(torch.float64).reshape(())
-            if isinstance(cell, torch.Tensor)
-            else torch.full(
-                (), math.nan if cell is None else cell, dtype=torch.float64, device=self.rows.device
-            )
-            for cell in row
-        ]
-        self.rows.index_copy_(0, self.at % self.size, torch.stack(cells).unsqueeze(0))
-        self.at.add_(1)
-
-    def is_used(self) -> bool:
-        """Whether any compiled call has ever written here; known without asking the device."""
-        return bool(self.at._version != self._unused)
-
-    def has_new(self) -> bool:
-        """Whether rows were written since the last time."""
-        return self.at._version != self._unused and bool(self.at.item() != self._taken)
-
-    def forget(self) -> None:
-        """In a forked child: rows that were written before are the parent's."""
-        if not self.is_used():
-            return
-        if self.at.is_cpu:
-            self._taken = int(self.at.item())
-        else:
-            self._unused = self.at._version  # a child may not ask the device
-
-    def take(self, drop: Callable[[int, str], None]) -> Iterator[list[float]]:
-        """Yield the rows written since the last time, oldest first; overwritten ones are dropped.
-
-        Waits for the device where compiled calls write to it, and only there.
-        """
-        if not self.is_used():
-            return
-        written = int(self.at.item())
-        if written == self._taken:
-            return
-        first = max(self._taken, written - self.size)
-        drop(first - self._taken, "device-buffer")
-        self._taken = written
-        for start in range(first, written, MAX_WAITING):
-            stop = min(start + MAX_WAITING, written)
-            begin, end = start % self.size, (stop - 1) % self.size + 1
-            if begin < end:
-                yield from self.rows[begin:end].tolist()
-            else:
-                yield from self.rows[begin:].tolist()
-                yield from self.rows[:end].tolist()

@@ -27,10 +27,8 @@ from lossboard.watching.silence import notice_silence
 from lossboard.watching.tracing import Tracer, keep_eager
 
 
-def watch_loss(
-    run: Any, loss_func: Any, loader: Any = None, model: Any = None, series: str = "loss", weight: Any = None
-) -> None:
-    """Record every call of `loss_func` in `run`, at the positions that `loader` tells.
+def watch_loss(run: Any, loss_func: Any, loader: Any, model: Any, series: str, weight: Any) -> None:
+    """Record every call of the callable `loss_func` in `run`, at the positions that `loader` tells.
 
     A `torch.nn.Module` gets a forward hook, and nothing in the script changes. Any other
     callable can't be hooked in place: call `run.loss` instead of it, which is the same
@@ -42,8 +40,6 @@ def watch_loss(
 
     Raises: TypeError or ValueError for what can't be watched.
     """
-    if not callable(loss_func):
-        raise TypeError(f"loss_func must be a torch.nn.Module or a function, not {type(loss_func).__name__}")
     for each in weight.values() if isinstance(weight, Mapping) else (weight,):
         if each is not None and not callable(each):
             wire.check_weight(each)
@@ -128,8 +124,8 @@ class LossWatcher:
             shortcut = self._shortcut
             if shortcut is not None and shortcut(args, kwargs, output):
                 return
-            if self._is_closed or is_muted():
-                return
+            if self._is_closed or is_muted() or (torch is not None and torch.jit.is_tracing()):
+                return  # torch.jit.trace compares graphs, and whatever we ask a tensor would be in one
             self._has_seen = True
             self._see(torch, args, kwargs, output)
         except Exception:

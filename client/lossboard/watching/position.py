@@ -1,7 +1,7 @@
 """Where training stands: which epoch, batch and validation pass the next record belongs to.
 
 Pure bookkeeping: no torch, no I/O. `loaders` and `Run.epoch` tell it when epochs may
-begin, `watching` and `Run.log` ask it for positions.
+begin, `channel` and `logged` ask it for positions.
 """
 
 import weakref
@@ -22,9 +22,8 @@ class Position:
     An epoch set by hand, with `set_epoch`, wins over the loader from then on.
     """
 
-    def __init__(self, start_epoch: int | None = None, start_batch: int = 0) -> None:
+    def __init__(self, start_epoch: int | None = None) -> None:
         self.start_epoch = start_epoch or 0
-        self.start_batch = start_batch
         self.epoch = UNDECLARED
         self.is_observed = False  # a loader is going to arm epochs
         self.arms = 0  # iterations of the watched loader so far
@@ -35,7 +34,6 @@ class Position:
         self._newest: weakref.ref[Any] | None = None  # the iterator that armed
         self._current: weakref.ref[Any] | None = None  # the iterator of the epoch
         self._in_time: int | None = None  # records of the epoch until its iterator was gone
-        self._first_batch = start_batch
         self.is_steady = False
         """The next training record stands right behind the newest: no call is needed to place it."""
         self.batches: dict[Hashable, int] = {}
@@ -95,7 +93,7 @@ class Position:
         if self._is_armed:
             self._begin_armed()
         self._is_in_pass = False
-        batch = self.batches.get(series, self._first_batch)
+        batch = self.batches.get(series, 0)
         self.batches[series] = batch + 1
         self.is_steady = self._in_time is None
         return self.epoch, batch
@@ -156,8 +154,6 @@ class Position:
         self._begin(self.epoch + 1 if self.declared else self.start_epoch)
 
     def _begin(self, epoch: int) -> None:
-        is_first = not self.declared
-        self._first_batch = self.start_batch if is_first and epoch == self.start_epoch else 0
         self.epoch = epoch
         self._is_in_pass = False
         self.batches.clear()
@@ -173,7 +169,7 @@ class Position:
 
     def _records(self) -> int:
         """Return the training records of this epoch, of all series together."""
-        return sum(self.batches.values()) - self._first_batch * len(self.batches)
+        return sum(self.batches.values())
 
     def _announce(self) -> None:
         for callback in self.before_change:

@@ -7,7 +7,10 @@ from typing import Any, Final
 
 from lossboard import wire
 from lossboard.watching.channel import Channel
-from lossboard.watching.deferred import TracedRing
+
+RING_ROWS: Final = 65_536  # calls between two readings
+RING_COLUMNS: Final = 8  # loss, weight, rows, window, split, unit, reduction, dtype: 4 MiB in all
+READ_ROWS: Final = 256  # at a time: all of them would be 16 MiB of Python's floats
 
 _TRAIN, _VAL, _MONITORING, _LOST = 0.0, 1.0, 2.0, 3.0  # the split in a row of TracedRing
 _LOST_ROW: Final = (None, None, None, None, _LOST, 0, 0, -1)
@@ -109,6 +112,78 @@ class Tracer:
     def _rows(self) -> Iterator[list[float]]:
         for ring in self._rings.values():
             yield from ring.take(self._count_dropped)
+
+
+class TracedRing:
+    """Keep the losses of compiled calls in a tensor that the compiled graph itself writes.
+
+    A list would be guarded on its length: appending to it recompiles at each step until
+    torch gives up at its limit of 8 (measured, torch 2.13), and under fullgraph that is an
+    error in the script. Writing rows in place needs no guard and no graph break.
+    """
+
+    def __init__(self, torch: Any, device: str, size: int = RING_ROWS) -> None:
+        self.size = size
+        self.rows = torch.zeros(size, RING_COLUMNS, dtype=torch.float64, device=device)
+        self.at = torch.zeros(1, dtype=torch.int64, device=device)  # rows ever written
+        self._taken = 0
+        self._unused = self.at._version
+        for tensor in (self.rows, self.at):
+            # As torch._dynamo.mark_static_address does, which would have to be imported for it: else a graph
+            # that writes to an input is left out of CUDA graphs, and mode="reduce-overhead" is for nothing.
+            tensor._dynamo_static_input_type = "unguarded"
+
+    def put(self, torch: Any, *row: Any) -> None:
+        """Write one row inside the graph; its cells are tensors or numbers, None becomes NaN."""
+        cells = [
+            cell.detach().to(torch.float64).reshape(())
+            if isinstance(cell, torch.Tensor)
+            else torch.full(
+                (), math.nan if cell is None else cell, dtype=torch.float64, device=self.rows.device
+            )
+            for cell in row
+        ]
+        self.rows.index_copy_(0, self.at % self.size, torch.stack(cells).unsqueeze(0))
+        self.at.add_(1)
+
+    def is_used(self) -> bool:
+        """Whether any compiled call has ever written here; known without asking the device."""
+        return bool(self.at._version != self._unused)
+
+    def has_new(self) -> bool:
+        """Whether rows were written since the last time."""
+        return self.at._version != self._unused and bool(self.at.item() != self._taken)
+
+    def forget(self) -> None:
+        """In a forked child: rows that were written before are the parent's."""
+        if not self.is_used():
+            return
+        if self.at.is_cpu:
+            self._taken = int(self.at.item())
+        else:
+            self._unused = self.at._version  # a child may not ask the device
+
+    def take(self, drop: Callable[[int, str], None]) -> Iterator[list[float]]:
+        """Yield the rows written since the last time, oldest first; overwritten ones are dropped.
+
+        Waits for the device where compiled calls write to it, and only there.
+        """
+        if not self.is_used():
+            return
+        written = int(self.at.item())
+        if written == self._taken:
+            return
+        first = max(self._taken, written - self.size)
+        drop(first - self._taken, "device-buffer")
+        self._taken = written
+        for start in range(first, written, READ_ROWS):
+            stop = min(start + READ_ROWS, written)
+            begin, end = start % self.size, (stop - 1) % self.size + 1
+            if begin < end:
+                yield from self.rows[begin:end].tolist()
+            else:
+                yield from self.rows[begin:].tolist()
+                yield from self.rows[:end].tolist()
 
 
 def _told(number: float) -> float | None:

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from journals import MEANING, make_slot
 from lossboard.faults import Faults
-from lossboard.journal.journal import Journal
+from lossboard.journal.journal import Bounds, Journal
 from lossboard.journal.locks import take_lock
 from lossboard.journal.reading import (
     SEGMENT_BYTES,
     SEGMENT_SLOTS,
-    Series,
     read_acked,
     read_manifest,
     read_records,
@@ -24,17 +24,11 @@ from lossboard.journal.reading import (
     segment_numbers,
     segment_path,
 )
-from lossboard.journal.slots import SLOT_BYTES, pack
-
-MEANING = Series("train/loss", "mean", "items", "assumed")
-
-
-def make_slot(batch: int) -> bytes:
-    return pack(0, 0, batch, float(batch), 1, None, 1.0, 0, None, None, None, None)
+from lossboard.journal.slots import SLOT_BYTES
 
 
 def open_journal(root: Path, *, strict: bool = True, **bounds: Any) -> Journal:
-    return Journal(root, {"run": "A"}, Faults(strict=strict), **bounds)
+    return Journal(root, {"run": "A"}, Faults(strict=strict), bounds=Bounds(**bounds))
 
 
 def folder_of(journal: Journal) -> Path:
@@ -64,7 +58,7 @@ def test_folder_holds_what_a_stranger_needs_to_send_it(tmp_path: Path) -> None:
     assert journal.declare(MEANING._replace(name="val/loss")) == 1
     folder = folder_of(journal)
     assert read_manifest(folder) == {"format": 2, "writer": journal.writer, "run": "A"}
-    assert read_series(folder) == [MEANING, MEANING._replace(name="val/loss")]
+    assert read_series(folder) == {0: MEANING, 1: MEANING._replace(name="val/loss")}
     assert {path.name for path in folder.iterdir()} == {"run.json", "series.jsonl", "000000.seg", "lock"}
     journal.end("failed")
     assert read_manifest(folder)["ended"] == "failed"
@@ -109,7 +103,7 @@ def test_torn_line_of_series_is_cut(tmp_path: Path) -> None:
     journal.declare(MEANING)
     with (folder_of(journal) / "series.jsonl").open("ab") as lines:
         lines.write(b'{"number": 1, "ser')
-    assert read_series(folder_of(journal)) == [MEANING]
+    assert read_series(folder_of(journal)) == {0: MEANING}
     journal.close()
 
 

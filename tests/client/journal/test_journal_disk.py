@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from journals import MEANING, make_slot
 from lossboard.faults import Faults
-from lossboard.journal.journal import Journal
+from lossboard.journal.journal import Bounds, Journal
 from lossboard.journal.reading import (
     SEGMENT_SLOTS,
     Indexed,
-    Series,
     read_manifest,
     read_records,
     read_series,
@@ -25,17 +25,12 @@ from lossboard.journal.reading import (
     segment_path,
 )
 from lossboard.journal.ring import Ring
-from lossboard.journal.slots import SLOT_BYTES, pack
-
-MEANING = Series("train/loss", "mean", "items", "assumed")
+from lossboard.journal.slots import SLOT_BYTES
 
 
-def make_slot(batch: int) -> bytes:
-    return pack(0, 0, batch, float(batch), 1, None, 1.0, 0, None, None, None, None)
-
-
-def open_journal(root: Path, *, strict: bool = False, **bounds: Any) -> Journal:
-    return Journal(root, {"run": "A"}, Faults(strict=strict), **{"disk_retry_s": 0.0} | bounds)
+def open_journal(root: Path, *, strict: bool = False, online: bool = True, **bounds: Any) -> Journal:
+    given = Bounds(**{"disk_retry_s": 0.0} | bounds)
+    return Journal(root, {"run": "A"}, Faults(strict=strict), online=online, bounds=given)
 
 
 def folder_of(journal: Journal) -> Path:
@@ -212,7 +207,7 @@ def test_series_declared_on_a_full_disk_are_there_when_it_has_room(journal: Jour
         journal.append(make_slot(0))
         journal.tell("val/loss", {"finding": "mean"})
     journal.append(make_slot(1))
-    assert [series.name for series in read_series(folder_of(journal))] == ["train/loss", "val/loss"]
+    assert [series.name for series in read_series(folder_of(journal)).values()] == ["train/loss", "val/loss"]
     assert taken(journal) == [(0, 0), (1, 1)]
 
 
@@ -254,7 +249,7 @@ def test_folder_that_was_removed_is_made_again_and_costs_nothing(journal: Journa
     journal.append(make_slot(3))
     assert taken(journal) == [(1, 1), (2, 2), (3, 3)]
     assert read_manifest(folder_of(journal))["run"] == "A"
-    assert read_series(folder_of(journal)) == [MEANING]
+    assert read_series(folder_of(journal)) == {0: MEANING}
 
 
 def test_offline_journal_keeps_space_free_and_counts_what_it_could_not_keep(tmp_path: Path) -> None:

@@ -1,12 +1,10 @@
 """Keras on its torch backend, and strict offline callbacks."""
 
-import contextlib
 import os
 
 import pytest
 
 import lossboard
-from offline import Board
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +22,6 @@ def keras(tmp_path_factory):
             else:
                 os.environ[name] = value
     return keras
-
-
-@pytest.fixture
-def board(tmp_path):
-    with contextlib.closing(Board(tmp_path)) as board:
-        yield board
 
 
 @pytest.fixture

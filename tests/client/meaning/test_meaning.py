@@ -1,7 +1,6 @@
 """What a watched call means: its reduction, its weight, its unit and the items of its batch."""
 
 import logging
-from contextlib import closing
 
 import pytest
 import torch
@@ -9,13 +8,6 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from loops import seed_loader, warnings_in
-from offline import Board
-
-
-@pytest.fixture
-def board(tmp_path):
-    with closing(Board(tmp_path)) as board:
-        yield board
 
 
 def test_loss_is_found_when_called_by_name(board):

@@ -1,7 +1,5 @@
 """The loss in a Hugging Face model's output, with real models: its weight is the count of kept labels."""
 
-from contextlib import closing
-
 import pytest
 import torch
 from transformers import (
@@ -14,16 +12,8 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from offline import Board
-
 SMALL = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 WORDS = 50
-
-
-@pytest.fixture
-def board(tmp_path):
-    with closing(Board(tmp_path)) as board:
-        yield board
 
 
 def gpt2():

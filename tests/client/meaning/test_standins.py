@@ -179,4 +179,4 @@ def test_watched_loss_records_nothing_of_a_probe(start_run, state_folder):
     lossboard.watch(module, run=run, series="other")
     assert ask(lambda o, t: watched(o, t) + module(o, t), *vectors(8, generator(1))).finding == "mean"
     (folder,) = (state_folder / "journal").iterdir()
-    assert list(read_series(folder)) == []
+    assert read_series(folder) == {}

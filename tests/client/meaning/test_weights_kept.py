@@ -64,6 +64,17 @@ def test_nothing_is_taken_where_it_would_not_be_exact(loss: Any, dtype: torch.dt
     assert float(told) == float(counted) == 299
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("weight", "items"), [(0.01, 200), (None, 258)])
+def test_denominator_that_a_half_float_rounds_is_counted(
+    dtype: torch.dtype, weight: float | None, items: int
+) -> None:
+    each = None if weight is None else torch.full((CLASSES,), weight, dtype=dtype)
+    logits, target = make_batch(items, dtype=dtype)
+    told, counted = weigh(nn.CrossEntropyLoss(weight=each), logits, target)
+    assert float(told) == float(counted)
+
+
 def test_saved_tensors_are_not_unpacked_under_a_script_s_hooks() -> None:
     unpacked = []
 

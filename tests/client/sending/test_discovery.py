@@ -99,3 +99,7 @@ def test_loopback_is_told_from_its_lookalikes(url: str, expected: bool) -> None:
 def test_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValueError):
         check_url(url)
+
+
+def test_folder_that_cannot_be_listed_holds_no_service(tmp_path: Path) -> None:
+    assert find_service(tmp_path / ("long" * 100), None, None) is None

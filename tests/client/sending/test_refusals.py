@@ -103,15 +103,15 @@ def test_answer_of_another_service_acknowledges_nothing(
 @pytest.mark.parametrize("told", [None, "7", 6, -1, True, 7.0])
 def test_only_a_next_that_covers_what_was_sent_moves_the_mark(service: Any, told: object) -> None:
     source = Records(7)
-    delivery = Delivery(source, "A", 1.0, 0, dict)
+    delivery = Delivery(source, Faults(), "A", 1.0, 0, dict)
     transport = Transport(service.url, TOKEN)
     accept = service.post
     service.post = lambda run, body: (200, accept(run, body)[1] | {"next": told})
     with pytest.raises(Unreachable):
-        delivery.send_some(transport, Faults())
+        delivery.send_some(transport)
     assert source.acknowledged == []
     service.post = accept
-    assert delivery.send_some(transport, Faults())
+    assert delivery.send_some(transport)
     assert source.acknowledged == [7]
     assert service.duplicates == 7
     transport.close()
@@ -122,7 +122,7 @@ def test_next_beyond_what_was_sent_acknowledges_what_was_sent_and_no_more(servic
     transport = Transport(service.url, TOKEN)
     accept = service.post
     service.post = lambda run, body: (200, accept(run, body)[1] | {"next": 2**40})
-    Delivery(source, "A", 1.0, 0, dict).send_some(transport, Faults())
+    Delivery(source, Faults(), "A", 1.0, 0, dict).send_some(transport)
     assert source.acknowledged == [7]
     transport.close()
 
@@ -166,19 +166,19 @@ def test_service_that_is_found_behind_at_the_end_gets_the_rest_before_the_end(
 
 def test_what_a_service_lost_and_the_journal_no_longer_has_is_counted_once(service: Any) -> None:
     source, faults = Records(10), Faults()
-    delivery = Delivery(source, "A", 1.0, 0, dict)
+    delivery = Delivery(source, faults, "A", 1.0, 0, dict)
     transport = Transport(service.url, TOKEN)
-    delivery.send_some(transport, faults)
+    delivery.send_some(transport)
     service.go_back(4)
     for state in ("running", "running", "finished"):
-        delivery.send_state(transport, state, faults)
+        delivery.send_state(transport, state)
     assert faults.counts() == {"lost-by-service": 6}
     transport.close()
 
 
 def test_request_that_takes_too_long_is_halved_until_it_passes(service: Any) -> None:
     source = Records(8)
-    delivery = Delivery(source, "A", 1.0, 0, dict)
+    delivery = Delivery(source, Faults(), "A", 1.0, 0, dict)
     delivery.rest_s = 0.0
     transport = Transport(service.url, TOKEN, timeout_s=0.3)
     accept = service.post
@@ -194,7 +194,7 @@ def test_request_that_takes_too_long_is_halved_until_it_passes(service: Any) -> 
     while source.acknowledged[-1:] != [8]:
         assert time.monotonic() < deadline
         try:
-            delivery.send_some(transport, Faults())
+            delivery.send_some(transport)
         except Unreachable:
             continue
     assert service.column("index") == list(range(8))

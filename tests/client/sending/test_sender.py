@@ -20,3 +20,28 @@ def test_trickle_is_gathered_between_two_looks(service: Any, start_run: StartRun
     looks = (time.monotonic() - began) / LOOK_S
     assert len(service.posts) <= looks + 4, "one a look, and the first and last words"
     assert len(service.rows) == 200
+
+
+def test_run_with_a_backlog_says_first_that_it_is_alive(
+    absent_service: Any, start_run: StartRun, poll: Callable[..., None]
+) -> None:
+    run = start_run()
+    for batch in range(12_000):
+        run.log(0, batch, 1.0, 4)
+    absent_service.start()
+    poll(lambda: len(absent_service.rows) == 12_000)
+    assert absent_service.posts[0].get("state") == "running"
+
+
+def test_heartbeat_that_fails_does_not_hold_up_the_records(
+    service: Any, start_run: StartRun, poll: Callable[..., None]
+) -> None:
+    take = service.post
+
+    def refuse(run: str, body: dict[str, Any]) -> Any:
+        return (400, {"code": "invalid", "detail": "bad"}) if "state" in body else take(run, body)
+
+    service.post = refuse
+    run = start_run()
+    run.log(0, 0, 1.0, 4)
+    poll(lambda: len(service.rows) == 1)

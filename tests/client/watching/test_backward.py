@@ -1,22 +1,14 @@
 """What a loss is multiplied by on its way to backward is found, told once, and changes no record."""
 
 import logging
-from contextlib import closing
 
 import pytest
 import torch
 from torch import nn
 
 from loops import Absolute, loss_of, seed_loader, warnings_in
-from offline import Board
 
 SEED_BATCHES = [4.5, 3.0, 2.5, 2.0]
-
-
-@pytest.fixture
-def board(tmp_path):
-    with closing(Board(tmp_path)) as board:
-        yield board
 
 
 def accumulate(loss, loader, micro, epochs=4, divide=lambda value, k: value / k, kind=torch.float32):

@@ -1,7 +1,6 @@
 """Losses inside torch.compile that give several values or have weights: recorded or told, never silent."""
 
 import logging
-from contextlib import closing
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -11,16 +10,14 @@ from torch import nn
 from torch.nn import functional
 
 from loops import warnings_in
-from offline import Board
 
 CLASSES, LENGTH = 5, 6
 
 
-@pytest.fixture
-def board(tmp_path):
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
     torch.compiler.reset()
-    with closing(Board(tmp_path)) as board:
-        yield board
+    yield
     torch.compiler.reset()
 
 

@@ -3,7 +3,6 @@
 import logging
 import math
 import time
-from contextlib import closing
 
 import pytest
 import torch
@@ -11,15 +10,14 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from devices import Device
-from lossboard.watching import deferred
-from offline import Board
+from lossboard.watching import deferred, tracing
 
 
-@pytest.fixture
-def board(tmp_path):
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
     torch.compiler.reset()
-    with closing(Board(tmp_path)) as board:
-        yield board
+    yield
+    torch.compiler.reset()
 
 
 def classes(n=20, batch_size=3):
@@ -138,7 +136,7 @@ def test_loss_watched_after_compiling_names_the_fix(board, caplog):
 
 
 def test_ring_counts_what_was_overwritten():
-    ring, dropped = deferred.TracedRing(torch, "cpu", size=8), []
+    ring, dropped = tracing.TracedRing(torch, "cpu", size=8), []
     for n in range(11):
         ring.put(torch, torch.tensor(float(n)), None, n, None, 0.0, 0, 0, 1)
     rows = list(ring.take(lambda n, _reason: dropped.append(n)))
@@ -157,7 +155,7 @@ def test_compiled_function_is_recorded_through_the_run(board):
 
 
 def test_ring_that_no_compiled_call_wrote_to_is_never_read():
-    ring = deferred.TracedRing(torch, "meta")  # reading a number off this device raises
+    ring = tracing.TracedRing(torch, "meta")  # reading a number off this device raises
     assert not ring.has_new()
     assert list(ring.take(print)) == []
 

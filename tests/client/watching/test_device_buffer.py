@@ -1,7 +1,6 @@
 """Numbers that travel from a device to the host: from a fake one that is late, hangs or is lost."""
 
 import time
-from contextlib import closing
 
 import pytest
 import torch
@@ -9,13 +8,6 @@ from torch import nn
 
 from devices import Device, OnDevice
 from lossboard.watching import deferred
-from offline import Board
-
-
-@pytest.fixture
-def board(tmp_path):
-    with closing(Board(tmp_path)) as board:
-        yield board
 
 
 def make_buffer(device):

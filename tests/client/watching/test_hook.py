@@ -4,7 +4,6 @@ import copy
 import logging
 import pickle
 import weakref
-from contextlib import closing
 
 import pytest
 import torch
@@ -12,16 +11,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from loops import Absolute, loss_of, seed_loader, train, warnings_in
-from offline import Board
 
 SEED_BATCHES = {2: [4.5, 3.0, 2.5, 2.0], 4: [3.75, 2.25], 3: [11 / 3, 3.0, 2.0]}
 PLACE = ("epoch", "batch")
-
-
-@pytest.fixture
-def board(tmp_path):
-    with closing(Board(tmp_path)) as board:
-        yield board
 
 
 @pytest.mark.parametrize("batch_size", SEED_BATCHES)
@@ -37,15 +29,13 @@ def test_the_seeds_eight_items_are_recorded_batch_by_batch(board, batch_size):
     assert board.meanings(run) == {"train/loss": ("mean", "items", "exact")}
 
 
-def test_watching_changes_no_result_and_no_dice():
-    def learn(is_watched, folder=None):
-        import lossboard
-
+def test_watching_changes_no_result_and_no_dice(board):
+    def learn(is_watched):
         torch.manual_seed(7)
         net, loss = nn.Linear(4, 3), nn.CrossEntropyLoss(label_smoothing=0.1)
         data = TensorDataset(torch.randn(30, 4), torch.randint(0, 3, (30,)))
         loader = DataLoader(data, batch_size=7, shuffle=True)
-        run = lossboard.watch(loss, loader, mode="disabled", strict=True) if is_watched else None
+        run = board.watch(loss, loader) if is_watched else None
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
         seen = []
         for _epoch in range(3):
@@ -216,3 +206,18 @@ def test_output_that_is_no_tensor_is_warned_about_once_and_counted(board, caplog
     assert run._faults.counts() == {"not-a-tensor": 2}
     (warning,) = warnings_in(caplog)
     assert "tuple" in warning
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace. is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("needs_grad", [False, True])
+def test_loss_is_traced_by_jit_as_if_nobody_watched(board, needs_grad):
+    loss, target = nn.CrossEntropyLoss(), torch.tensor([0, 2])
+    board.watch(loss).epoch = 0
+    logits = torch.rand(2, 3, requires_grad=True)
+    for calls in (0, 12):  # before the first call, and when all else goes the short way
+        for _ in range(calls):
+            loss(logits, target).backward()
+        x = logits.detach().requires_grad_(needs_grad)
+        traced = torch.jit.trace(lambda x, y: loss(x, y), (x, target))  # and compared with a second trace
+        nodes = {node.kind() for node in traced.graph.nodes()}
+        assert nodes == {"prim::Constant", "aten::cross_entropy_loss"}

@@ -105,7 +105,9 @@ def test_released_loader_has_its_own_class_and_attributes_again():
 
 def test_release_of_a_loader_that_nobody_watches_does_nothing():
     for loader in (numbers(), [1], None):
+        kind = type(loader)
         loaders.release(loader, Position())
+        assert type(loader) is kind
 
 
 def test_two_runs_listen_to_one_loader_until_the_last_lets_go():

@@ -1,7 +1,6 @@
 """A loss of several named values: each has its series, and their sum is held against the total."""
 
 import logging
-from contextlib import closing
 
 import pytest
 import torch
@@ -9,13 +8,6 @@ from torch import nn
 
 import lossboard
 from loops import Absolute, seed_loader, warnings_in
-from offline import Board
-
-
-@pytest.fixture
-def board(tmp_path):
-    with closing(Board(tmp_path)) as board:
-        yield board
 
 
 def learn(loss, loader, choose, epochs=2):

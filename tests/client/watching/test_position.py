@@ -140,10 +140,10 @@ def test_two_series_share_the_epoch_and_count_their_own_batches():
         assert position.val_record("val/class") == (epoch, 0, 0)
 
 
-def test_start_epoch_and_batch_hold_for_the_first_epoch_only():
-    position = Position(7, 120)
+def test_start_epoch_is_the_first_epoch():
+    position = Position(7)
     position.arm()
-    assert train(position, 2) == [(7, 120), (7, 121)]
+    assert train(position, 2) == [(7, 0), (7, 1)]
     position.arm()
     assert train(position, 1) == [(8, 0)]
 

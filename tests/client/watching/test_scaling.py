@@ -1,19 +1,10 @@
 """AMP's scale is told apart from the losses' own factors, and the steps that it leaves out are counted."""
 
-from contextlib import closing
-
 import pytest
 import torch
 from torch import nn
 
 from loops import Absolute, loss_of, seed_loader
-from offline import Board
-
-
-@pytest.fixture
-def board(tmp_path):
-    with closing(Board(tmp_path)) as board:
-        yield board
 
 
 def train_scaled(loader, objective, micro=1, bad=(), steps=16):

@@ -1,7 +1,7 @@
 """Calls that go the short way leave the records that the script itself would write, whatever is between."""
 
 import sys
-from contextlib import closing
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -10,17 +10,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
-from offline import Board
-
 CLASSES = 5
 ITEMS = 46  # in batches of 4: the last one has 2
 RECORD = ("epoch", "batch", "loss", "batch_size", "weight", "step")
-
-
-@pytest.fixture
-def board(tmp_path):
-    with closing(Board(tmp_path)) as board:
-        yield board
 
 
 class Loop:
@@ -212,6 +204,22 @@ def test_calls_after_the_loaders_iteration_has_ended_are_noticed(board, watched,
         loop.step(loop.call(2, batch, x, y))
     assert board.records(run, *RECORD) == loop.own
     assert any("iteration has ended" in record.getMessage() for record in caplog.records)
+
+
+def test_calls_in_several_threads_have_a_batch_each(board):
+    run = board.watch(nn.functional.mse_loss)
+    run.epoch = 0
+    x, target = torch.randn(4, 3, requires_grad=True), torch.zeros(4, 3)
+    optimizer = torch.optim.SGD([x], lr=0.0)
+    for _ in range(6):
+        run.loss(x, target).backward()
+        optimizer.step()
+    threads = [Thread(target=lambda: [run.loss(x, target) for _ in range(2_000)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(board.records(run, "batch")) == list(range(8_006))
 
 
 def test_finished_run_records_nothing_more(board, watched):

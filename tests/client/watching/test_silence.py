@@ -1,19 +1,10 @@
 """A watched loss that gives no training record is told once, with the remedy."""
 
 import logging
-from contextlib import closing
 
-import pytest
 from torch import nn
 
 from loops import seed_loader, train, validate, warnings_in
-from offline import Board
-
-
-@pytest.fixture
-def board(tmp_path):
-    with closing(Board(tmp_path)) as board:
-        yield board
 
 
 def test_loader_iterated_without_a_loss_names_the_fix_once(board, caplog):

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import tempfile
-from contextlib import closing
 from importlib import import_module
 
 import pytest
@@ -12,13 +11,6 @@ from torch import nn
 
 from loops import SEED_ITEMS, Absolute, loss_of, seed_loader, train
 from lossboard.watching.steps import SILENT_RECORDS, StepClock
-from offline import Board
-
-
-@pytest.fixture
-def board(tmp_path):
-    with closing(Board(tmp_path)) as board:
-        yield board
 
 
 def global_hooks():

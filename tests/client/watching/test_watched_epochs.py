@@ -1,22 +1,14 @@
 """Which epoch, batch and pass a watched loop's records get, whatever the loop looks like."""
 
 import logging
-from contextlib import closing
 
 import pytest
 import torch
 from torch import nn
 
 from loops import Absolute, loss_of, seed_loader, train, validate, warnings_in
-from offline import Board
 
 PLACE = ("epoch", "batch")
-
-
-@pytest.fixture
-def board(tmp_path):
-    with closing(Board(tmp_path)) as board:
-        yield board
 
 
 def test_peek_counts_for_nothing(board):
