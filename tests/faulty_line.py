@@ -65,7 +65,7 @@ class FaultyLine:
 class _Handler(RudeHandler):
     line: FaultyLine
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - a name of http.server
         body = self.read_body()
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_HEADERS}
         mode = self.line.choose()

@@ -22,7 +22,7 @@ class RecordsService:
     """Stores what is sent, exactly once by (run, writer) and index; `faults` are used up one a POST.
 
     A fault is a status, `foreign` (another service's 200), `forget-run`, or, once the request is
-    committed, `close` (no answer), `garbage`, `truncated`, `trickle` (a byte every TRICKLE_S until the
+    committed, `close` (no answer), `garbage`, `truncated`, `trickle` (a byte now and then until the
     test ends) or `silent`. Rows whose loss is in `bad_losses` are refused, named or not.
     """
 
@@ -139,20 +139,20 @@ def _rows(name: str, group: dict[str, Any]) -> list[dict[str, Any]]:
 class _Handler(RudeHandler):
     service: RecordsService
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - a name of http.server
         self.service.authorizations.append(self.headers.get("Authorization"))
         nonce = parse_qs(urlsplit(self.path).query).get("nonce", [""])[0]
         token = self.service.token if self.service.holds_token else "some other token"
         self._reply(200, {"status": "ok", "proof": wire.prove(token or "", nonce)})
 
-    def do_PUT(self) -> None:
+    def do_PUT(self) -> None:  # noqa: N802 - a name of http.server
         body = self._read()
         if self._is_let_in():
             with self.service.lock:
                 reply = self.service.put(self.path.split("/")[4], body)
             self._reply(*reply)
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - a name of http.server
         body = self._read()
         if not self._is_let_in():
             return

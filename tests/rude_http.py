@@ -1,4 +1,4 @@
-"""A small HTTP server for tests that says nothing on stderr, and can cut, shorten or dawdle over an answer."""
+"""An HTTP server for tests that is silent on stderr and can cut an answer short or dawdle over it."""
 
 import socket
 from contextlib import suppress
