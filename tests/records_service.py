@@ -31,6 +31,7 @@ class RecordsService:
         self.port = 0
         self.token: str | None = TOKEN
         self.holds_token = True  # False: somebody else owns the port
+        self.closes_after_proof = False
         self.faults: list[str] = []
         self.bad_losses: set[float] = set()
         self.names_rows = True
@@ -143,7 +144,8 @@ class _Handler(RudeHandler):
         self.service.authorizations.append(self.headers.get("Authorization"))
         nonce = parse_qs(urlsplit(self.path).query).get("nonce", [""])[0]
         token = self.service.token if self.service.holds_token else "some other token"
-        self._reply(200, {"status": "ok", "proof": wire.prove(token or "", nonce)})
+        proof = json.dumps({"status": "ok", "proof": wire.prove(token or "", nonce)}).encode()
+        self.answer(200, proof, **({"Connection": "close"} if self.service.closes_after_proof else {}))
 
     def do_PUT(self) -> None:  # noqa: N802 - a name of http.server
         body = self._read()

@@ -75,7 +75,7 @@ class Run:
     @property
     def epoch(self) -> int | None:
         """The current epoch; None while nothing has told one. Setting it begins that epoch."""
-        return self._position.epoch if self._position.declared else None
+        return self._position.epoch if self._position.is_declared else None
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:

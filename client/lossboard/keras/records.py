@@ -31,7 +31,7 @@ class KerasRecords:
     def next_epoch(self) -> int:
         """Return the first epoch that a fit which begins now may have."""
         position = self._position
-        if not position.declared:
+        if not position.is_declared:
             return position.start_epoch
         return position.epoch + position.is_begun  # one that was only declared is still to come
 

@@ -105,6 +105,7 @@ class Transport:
         # http.client sets TCP_NODELAY, reads no proxy settings and follows no redirect, so
         # that the token goes to this address and no other.
         self._connection = kind(str(parts.hostname), parts.port, timeout=timeout_s)
+        self._connection.auto_open = 0  # a connection that it opened by itself would not be proven
         self._connection.response_class = self._open_response  # type: ignore[assignment]
 
     def request(

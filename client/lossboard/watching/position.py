@@ -44,7 +44,7 @@ class Position:
         self._pass_batches: dict[Hashable, int] = {}
 
     @property
-    def declared(self) -> bool:
+    def is_declared(self) -> bool:
         """Whether anything has told an epoch: a watched loader's iteration, or a hand."""
         return self.epoch != UNDECLARED
 
@@ -151,7 +151,7 @@ class Position:
         iterator = newest() if newest is not None else None
         if iterator is not None:
             self._current = weakref.ref(iterator, self._note_gone)
-        self._begin(self.epoch + 1 if self.declared else self.start_epoch)
+        self._begin(self.epoch + 1 if self.is_declared else self.start_epoch)
 
     def _begin(self, epoch: int) -> None:
         self.epoch = epoch

@@ -15,7 +15,7 @@ def notice_silence(run: Any, *, has_seen: bool, is_over: bool) -> None:
     position, steps = run._position, run._clock.count
     has_begun = position.arms >= SILENT_ITERATIONS
     if is_over:
-        has_begun = bool(position.arms or position.declared or steps)
+        has_begun = bool(position.arms or position.is_declared or steps)
     is_evaluated = has_seen and not (steps and _has_only_evaluations(run))
     if not has_begun or is_evaluated:
         return

@@ -108,6 +108,16 @@ def test_token_never_goes_to_who_took_over_the_port_meanwhile(
     assert set(service.authorizations) == {None}
 
 
+def test_token_goes_over_no_other_connection_than_the_proven_one(
+    service: RecordsService, connect: Connect
+) -> None:
+    service.closes_after_proof = True
+    with pytest.raises(Unreachable):
+        connect().request("POST", PATH, BEAT)
+    assert set(service.authorizations) == {None}
+    assert service.posts == []
+
+
 @pytest.mark.parametrize(
     ("header", "low", "high"),
     [

@@ -16,7 +16,7 @@ def train(position, n, series="train/loss"):
 def test_iteration_only_arms_and_the_epoch_begins_with_the_next_training_record():
     position = Position()
     position.arm()
-    assert not position.declared
+    assert not position.is_declared
     assert train(position, 2) == [(0, 0), (0, 1)]
     position.arm()
     assert position.epoch == 0
@@ -74,7 +74,7 @@ def test_iterator_without_weak_references_counts_as_an_epoch():
 def test_training_without_any_sign_of_epochs_is_undeclared():
     position = Position()
     assert train(position, 2) == [(UNDECLARED, 0), (UNDECLARED, 1)]
-    assert not position.declared
+    assert not position.is_declared
     assert position.val_record() == (UNDECLARED, 0, 0)
 
 
