@@ -85,9 +85,13 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _read_token(path: str | None) -> str | None:
+    """Raises: ValueError where the file can't be read or holds no text."""
     if path is None:
         return None
-    return (sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")).strip()
+    try:
+        return (sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")).strip()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"can't read the token from {path}: {error}; `lossboard token` prints it") from None
 
 
 def _read_order(options: argparse.Namespace, settings: Settings) -> tuple[Order, Path]:

@@ -60,7 +60,7 @@ def test_service_that_refuses_the_token_ends_the_sync(
         (["nowhere"], "there is no folder"),
         (["empty"], "no journal in"),
         (["empty", "--url", "ftp://x"], "url must be an address"),
-        (["empty", "--token-file", "nowhere"], "No such file"),
+        (["empty", "--token-file", "nowhere"], "can't read the token from nowhere"),
     ],
 )
 def test_what_was_asked_wrongly_is_told_with_code_2(
