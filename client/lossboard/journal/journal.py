@@ -290,10 +290,11 @@ class Journal:
         return {"dropped": self._told, "counted_to": self._drain.expected}
 
     def _end(self) -> int:
-        ring = self._ring  # without the lock: a thread may hang in `append`
-        if ring is not None:
-            return ring.next
-        try:
-            return self._segment * SEGMENT_SLOTS + os.fstat(self._fd).st_size // SLOT_BYTES
-        except OSError:
-            return self._drain.expected  # closed this moment, or on a network disk that is gone
+        while True:
+            if (ring := self._ring) is not None:  # without the lock: a thread may hang in `append`
+                return ring.next
+            try:
+                return self._segment * SEGMENT_SLOTS + os.fstat(self._fd).st_size // SLOT_BYTES
+            except OSError:
+                if self._ring is None:  # on a network disk that is gone; else it was closed this moment
+                    return self._drain.expected
