@@ -25,7 +25,7 @@ from lossboard_server.api.page import plotly_script
 from lossboard_server.app import create_app
 from lossboard_server.desktop import has_desktop
 from lossboard_server.errors import LossboardError
-from lossboard_server.orphans import Orphans
+from lossboard_server.leftovers import Leftovers
 from lossboard_server.ports import take_port, url_of
 from lossboard_server.services import (
     Service,
@@ -108,7 +108,7 @@ class _Server(uvicorn.Server):
         self._settings = settings
         self._say = say
         self._service = _describe(settings)
-        self._orphans = Orphans(settings.dir)
+        self._leftovers = Leftovers(settings.dir)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then write the services file and say where we are."""
@@ -117,13 +117,13 @@ class _Server(uvicorn.Server):
         write_service(self._settings.dir, self._service)
         await asyncio.to_thread(self._announce)
         threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
-        self._orphans.start()
+        self._leftovers.start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take the services file away and end the event streams, which uvicorn would wait for."""
         remove_service(self._settings.dir, self._service)
         self._app.state.hub.close()
-        await asyncio.to_thread(self._orphans.close)
+        await asyncio.to_thread(self._leftovers.close)
         await super().shutdown(sockets)
 
     @contextmanager

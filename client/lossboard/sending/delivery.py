@@ -115,7 +115,7 @@ class Delivery:
             return True
         part, columns = self._cut()
         if columns:
-            seq = min(index for group in columns.values() for index in group["index"])
+            seq = min(group["index"][0] for group in columns.values())  # ascending, as they were read
             head = self._head | {"seq": seq, "sent": time.time()} | self._dropped()
             try:
                 answer = self._post(transport, self._encode(head, columns))

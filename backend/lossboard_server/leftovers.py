@@ -32,7 +32,7 @@ _OTHERS_SETTINGS: Final = ("LOSSBOARD_URL", "LOSSBOARD_TOKEN", "LOSSBOARD_RUN_ID
 _log = logging.getLogger("lossboard_server")
 
 
-class Orphans:
+class Leftovers:
     """A thread that looks for dead writers every `look_s` seconds, with at most one sync at a time."""
 
     def __init__(self, folder: Path, *, look_s: float = LOOK_S) -> None:
@@ -42,7 +42,7 @@ class Orphans:
         self._told: set[str] = set()
         self._closing = threading.Event()
         self._sync: subprocess.Popen[str] | None = None
-        self._thread = threading.Thread(target=self._work, name="orphans", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="leftovers", daemon=True)
 
     def start(self) -> None:
         """Begin to look."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lossboard_server.orphans import Orphans
+from lossboard_server.leftovers import Leftovers
 from lossboard_server.services import process_start
 
 
@@ -34,48 +34,48 @@ def make_folder(root: Path, name: str, **changes: Any) -> Path:
 
 
 def test_nothing_is_found_where_no_training_ever_ran(tmp_path: Path) -> None:
-    assert Orphans(tmp_path).find() == []
+    assert Leftovers(tmp_path).find() == []
 
 
 def test_folder_of_a_dead_writer_is_found_once_and_again_after_a_while(tmp_path: Path) -> None:
     make_folder(tmp_path, "A")
-    orphans = Orphans(tmp_path)
-    assert orphans.find() == ["A"]
-    assert orphans.find() == [], "what could not be sent a moment ago waits"
+    leftovers = Leftovers(tmp_path)
+    assert leftovers.find() == ["A"]
+    assert leftovers.find() == [], "what could not be sent a moment ago waits"
     make_folder(tmp_path, "B")
-    assert orphans.find() == ["B"]
+    assert leftovers.find() == ["B"]
 
 
 def test_folder_of_a_living_writer_is_not_found(tmp_path: Path) -> None:
     make_folder(tmp_path, "A", pid=os.getpid(), pid_started=process_start(os.getpid()))
-    assert Orphans(tmp_path).find() == []
+    assert Leftovers(tmp_path).find() == []
 
 
 def test_folder_that_is_locked_is_not_found_until_the_lock_is_free(tmp_path: Path) -> None:
-    orphans = Orphans(tmp_path)
+    leftovers = Leftovers(tmp_path)
     with (make_folder(tmp_path, "A", pid_space="pid:[1]") / "lock").open("rb+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert orphans.find() == []
-    assert orphans.find() == ["A"]
+        assert leftovers.find() == []
+    assert leftovers.find() == ["A"]
 
 
 def test_look_keeps_no_lock(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, "A")
-    Orphans(tmp_path).find()
+    Leftovers(tmp_path).find()
     with (folder / "lock").open("rb+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_torn_folder_is_left_to_the_sync(tmp_path: Path) -> None:
     (tmp_path / "journal" / "A").mkdir(parents=True)
-    assert Orphans(tmp_path).find() == ["A"]
+    assert Leftovers(tmp_path).find() == ["A"]
 
 
 def test_sync_that_fails_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     make_folder(tmp_path, "A", format=99)
-    orphans = Orphans(tmp_path)
+    leftovers = Leftovers(tmp_path)
     for _ in range(2):
-        orphans._send()
+        leftovers._send()
     (told,) = (record.getMessage() for record in caplog.records)
     assert "newer version of lossboard" in told
 
@@ -90,8 +90,8 @@ def test_killed_process_that_nobody_asks_for_has_no_start() -> None:
 
 @pytest.mark.parametrize("starts", [True, False])
 def test_close_ends_the_thread(tmp_path: Path, starts: bool) -> None:
-    orphans = Orphans(tmp_path, look_s=0.001)
+    leftovers = Leftovers(tmp_path, look_s=0.001)
     if starts:
-        orphans.start()
-    orphans.close()
-    assert not orphans._thread.is_alive()
+        leftovers.start()
+    leftovers.close()
+    assert not leftovers._thread.is_alive()
