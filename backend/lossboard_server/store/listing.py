@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import Connection, func, or_, select
 
 from lossboard_server.domain.omissions import OMISSIONS, split_counts
-from lossboard_server.errors import RunNotFound
 from lossboard_server.store.attempts import list_attempts
 from lossboard_server.store.life import describe_life, list_ranks, states_at
 from lossboard_server.store.reading import Epoch, read_epochs, view_summaries
+from lossboard_server.store.register import find_run
 from lossboard_server.store.series import Series, read_series
 from lossboard_server.store.tables import EpochRow, RunRow, WriterRow
 
@@ -53,9 +53,8 @@ def show_run(connection: Connection, run_id: str, now: float) -> dict[str, Any]:
 
     Raises: RunNotFound.
     """
-    row = connection.execute(select(RunRow.__table__).where(RunRow.id == run_id)).first()
-    if row is None:
-        raise RunNotFound(f"There is no run {run_id}.")
+    key = find_run(connection, run_id).key
+    row = connection.execute(select(RunRow.__table__).where(RunRow.key == key)).one()
     counts = _count_series(connection, row.key)
     all_series = read_series(connection, row.key, with_steps=False)
     series: list[dict[str, Any]] = [

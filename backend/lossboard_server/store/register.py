@@ -12,14 +12,16 @@ from lossboard_server.domain.meaning import Reduction
 from lossboard_server.errors import FieldError, InvalidInput, RunNotFound
 from lossboard_server.store.deliveries import AttemptStart, Registered, RunSpec, SeriesMeaning
 from lossboard_server.store.life import LIFE, begin_attempt, begin_life
-from lossboard_server.store.tables import AttemptRow, RunRow, SeriesRow
+from lossboard_server.store.tables import AttemptRow, RunKeyRow, RunRow, SeriesRow
 
 TRAIN_SPLIT = "train/"
 
 # Made once: a request of ten records spends more on building its queries than on running them.
+_FIND_KEY = select(RunKeyRow.key).where(RunKeyRow.id == bindparam("run_id"))
 _FIND_RUN = select(
-    *(RunRow.key, RunRow.id, RunRow.name, RunRow.project, RunRow.state, RunRow.version, *LIFE)
-).where(RunRow.id == bindparam("run_id"))
+    *(RunRow.key, RunRow.id, RunRow.name, RunRow.project, RunRow.state, RunRow.version),
+    *(RunRow.redrawn, RunRow.edited, *LIFE),
+).where(RunRow.key == bindparam("run_key"))
 _SERIES_OF = select(SeriesRow.__table__).where(SeriesRow.run == bindparam("of_run"))
 _ATTEMPTS_OF = select(AttemptRow.__table__).where(AttemptRow.run == bindparam("of_run"))
 
@@ -29,13 +31,19 @@ def find_run(connection: Connection, run_id: str) -> Any:
 
     Raises: RunNotFound.
     """
-    run = connection.execute(_FIND_RUN, {"run_id": run_id}).first()
+    run = _look_up(connection, run_id)
     if run is None:
         raise RunNotFound(
             f"There is no run {run_id}. `lossboard runs` lists those there are; "
             f"PUT /api/v1/runs/{run_id} with {{}} makes it."
         )
     return run
+
+
+def _look_up(connection: Connection, run_id: str) -> Any:
+    # Two questions, the second by the key alone: a database sharded by it asks one shard only.
+    key = connection.execute(_FIND_KEY, {"run_id": run_id}).scalar()
+    return None if key is None else connection.execute(_FIND_RUN, {"run_key": key}).first()
 
 
 def find_frameworks(connection: Connection, run: int) -> dict[str, str]:
@@ -55,7 +63,7 @@ def register_run(
     A run that has ended runs again only with an attempt that is newer than all before: what a
     dead child left is delivered, or the run is renamed, long after its end.
     """
-    known = connection.execute(_FIND_RUN, {"run_id": run_id}).first()
+    known = _look_up(connection, run_id)
     told: dict[str, Any] = {
         name: value
         for name in ("project", "name", "config", "tags", "environment")
@@ -65,7 +73,9 @@ def register_run(
         base = {"project": "default", "name": run_id, "config": {}, "tags": [], "environment": {}}
         fixed = {"id": run_id, "created_unix_s": now, "records": 0, "version": 1, **begin_life(now)}
         values = {**base, **fixed, **told}
-        key = connection.execute(insert(RunRow).values(values).returning(RunRow.key)).scalar_one()
+        made = insert(RunKeyRow).values(id=run_id).returning(RunKeyRow.key)
+        key = connection.execute(made).scalar_one()
+        connection.execute(insert(RunRow).values(key=key, **values))
         version = 1
     else:
         key, version = known.key, known.version + 1
