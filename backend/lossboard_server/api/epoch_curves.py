@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from lossboard_server.api.reader import RunReader, tell_epoch
 from lossboard_server.api.record_curves import RecordCurves
-from lossboard_server.domain.course import Pass, place_passes
+from lossboard_server.domain.course import place_passes
 from lossboard_server.domain.extent import measure_extent
 from lossboard_server.domain.summary import merge_all
 from lossboard_server.domain.views import EPOCH_VIEWS
@@ -64,7 +64,7 @@ def _place(reader: RunReader, series: Series) -> list[_Point]:
 
 def _place_passes(reader: RunReader, records: RecordCurves, series: Series, train: Series) -> list[_Point]:
     """Place validation passes where training stood."""
-    passes = [Pass(epoch.epoch, merge_all(epoch.ranks.values())) for epoch in reader.epochs(series)]
+    passes = [lap.point for lap in reader.laps(series)]
     places = place_passes(passes, reader.legs(train), lambda: records.course(train))
     return [_Point(place.epoch, place.standing.items) for place in places]
 

@@ -12,7 +12,7 @@ def gather_facts(reader: RunReader) -> Iterator[Facts]:
     """Yield the facts of the first wanted series of each split that has records."""
     splits: dict[str, list[Series]] = {}
     for series in reader.wanted_series:
-        if reader.epochs(series):
+        if reader.laps(series):
             splits.setdefault(series.split, []).append(series)
     for group in splits.values():
         facts = _gather(reader, group[0])
@@ -29,7 +29,7 @@ def _gather(reader: RunReader, series: Series) -> Facts:
         reduction=series.reduction.wire_name,
         weight_unit=series.weight_unit,
         weight_source=series.weight_source,
-        is_declared=all(epoch.is_declared for epoch in reader.epochs(series)),
+        is_declared=all(lap.place[0] >= 0 for lap in reader.laps(series)),
         finding=series.traits.get("finding"),
         dtype=series.traits.get("dtype"),
         dataset_items=series.traits.get("dataset_items"),

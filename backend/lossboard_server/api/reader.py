@@ -1,7 +1,7 @@
 """One run as a request reads it: its series, their epochs and views, each read once."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,11 +9,12 @@ from sqlalchemy import Connection
 
 from lossboard_server.domain.course import Leg
 from lossboard_server.domain.curves import Standing
-from lossboard_server.domain.summary import merge, merge_all
+from lossboard_server.domain.points import merge_points
 from lossboard_server.domain.views import EpochViews
 from lossboard_server.store.budget import Budget
+from lossboard_server.store.laps import Lap, read_laps
 from lossboard_server.store.progress import Progress, read_progress
-from lossboard_server.store.reading import Epoch, read_epochs, view
+from lossboard_server.store.reading import Epoch, read_epoch, read_epochs, view
 from lossboard_server.store.series import Series, read_series
 
 OBJECTIVE = "step_objective"
@@ -38,7 +39,7 @@ class Request:
         """Whether a view is asked for."""
         return not self.views or view in self.views
 
-    def select(self, columns: Mapping[str, list[float | None]]) -> dict[str, list[float | None]]:
+    def select(self, columns: Mapping[str, Sequence[float | None]]) -> dict[str, Sequence[float | None]]:
         """Return the columns of the views asked for."""
         return {name: values for name, values in columns.items() if self.wants(name)}
 
@@ -56,6 +57,8 @@ class RunReader:
     hidden: Counter[int] = field(default_factory=Counter)
     """Records of the series read so far that later attempts hide, by the attempt's key."""
     _epochs: dict[str, list[Epoch]] = field(default_factory=dict)
+    _laps: dict[str, list[Lap]] = field(default_factory=dict)
+    _single: dict[tuple[str, int], list[Epoch]] = field(default_factory=dict)
     _views: dict[str, list[EpochViews]] = field(default_factory=dict)
     _legs: dict[str, dict[int, Leg]] = field(default_factory=dict)
 
@@ -75,6 +78,12 @@ class RunReader:
             self._epochs[series.name] = read_epochs(self.connection, series, hidden=self.hidden)
         return self._epochs[series.name]
 
+    def laps(self, series: Series) -> list[Lap]:
+        """Return the same as points, which is what most of a curve needs of them."""
+        if series.name not in self._laps:
+            self._laps[series.name] = read_laps(self.connection, series)
+        return self._laps[series.name]
+
     def views(self, series: Series) -> list[EpochViews]:
         """Return the views of its epochs; the budget is spent on the newest first."""
         if series.name not in self._views:
@@ -87,14 +96,22 @@ class RunReader:
 
     def newest(self, series: Series) -> tuple[Epoch, EpochViews] | None:
         """Return its newest complete epoch, else its newest, with its views; None without any."""
-        epochs = self.epochs(series)
-        if not epochs:
+        laps = self.laps(series)
+        if not laps:
             return None
-        complete = [i for i, epoch in enumerate(epochs) if self.is_complete(epoch)]
-        number = complete[-1] if complete else len(epochs) - 1
-        if series.name in self._views:
-            return epochs[number], self._views[series.name][number]
-        return epochs[number], view(self.connection, series, epochs[number], Budget(0, self.budget.memo))
+        complete = (lap for lap in reversed(laps) if self.progress.is_complete(lap.place[0]))
+        number = next(complete, laps[-1]).place[0]
+        epoch = self._read_epoch(series, number)[-1]
+        return epoch, view(self.connection, series, epoch, Budget(0, self.budget.memo))
+
+    def _read_epoch(self, series: Series, number: int) -> list[Epoch]:
+        """Return an epoch with its ranks, of validation its passes."""
+        if series.name in self._epochs:
+            return [epoch for epoch in self._epochs[series.name] if epoch.epoch == number]
+        key = (series.name, number)
+        if key not in self._single:
+            self._single[key] = read_epoch(self.connection, series, number)
+        return self._single[key]
 
     def is_complete(self, epoch: Epoch) -> bool:
         """Whether every rank has gone on to a later epoch, or ended."""
@@ -102,7 +119,7 @@ class RunReader:
 
     def train_of(self, series: Series) -> Series | None:
         """Return the training that stands beside it: that of the same loss, else the first; None without."""
-        trains = [other for other in self.all_series if other.is_train and self.epochs(other)]
+        trains = [other for other in self.all_series if other.is_train and self.laps(other)]
         same = [other for other in trains if other.loss_name == series.loss_name]
         return next(iter(same or trains), None)
 
@@ -116,25 +133,23 @@ class RunReader:
         legs: dict[int, Leg] = {}
         standing = Standing()
         usual = 0.0
-        for epoch in self.epochs(series):
-            total = merge_all(epoch.ranks.values())
-            before = legs.get(epoch.epoch)
+        for lap in self.laps(series):
+            epoch, before = lap.place[0], legs.get(lap.place[0])
             start = standing if before is None else before.start
-            standing = standing.after(total, len(epoch.ranks))
+            standing = standing.past(lap.point)
             batches = standing.batches - start.batches
-            if self.is_complete(epoch):
+            is_complete = self.progress.is_complete(epoch)
+            if is_complete:
                 usual = batches
-            summary = total if before is None else merge(before.summary, total)
-            legs[epoch.epoch] = Leg(start, standing, summary, batches)
-            if not self.is_complete(epoch):
-                legs[epoch.epoch].batches = max(batches, usual)
+            point = lap.point if before is None else merge_points(before.point, lap.point)
+            legs[epoch] = Leg(start, standing, point, batches if is_complete else max(batches, usual))
         self._legs[series.name] = legs
         return legs
 
     def about(self, series: Series) -> dict[str, Any]:
         """Return what the wire says of any curve of a series."""
-        epochs = self.epochs(series)
-        newest = epochs[-1].ranks.values() if epochs else ()
+        laps = self.laps(series)
+        newest = self._read_epoch(series, laps[-1].place[0])[-1].ranks.values() if laps else ()
         sizes = [rank.batch_size for rank in newest if rank.batch_size]
         return {
             "run": self.run.id,
@@ -146,8 +161,8 @@ class RunReader:
             "traits": series.traits,
             "batch_size": max(sizes, default=None),
             "ranks": len(newest),
-            "declared": all(epoch.is_declared for epoch in epochs),
-            "records": sum(epoch.seen for epoch in epochs),
+            "declared": all(lap.place[0] >= 0 for lap in laps),
+            "records": sum(lap.point.seen for lap in laps),
         }
 
 

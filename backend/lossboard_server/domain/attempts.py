@@ -66,6 +66,11 @@ class Stretch(NamedTuple):
         """Return the epoch and pass of training, as the attempt counted them, from those shown."""
         return (epoch - self.epochs_before, pass_no) if epoch >= 0 else (epoch, pass_no - self.passes_before)
 
+    def own_epochs(self, first: int, last: int) -> tuple[int, int]:
+        """Return the first and the last epoch, as the attempt counted them, from those shown."""
+        begin = first if first < 0 else max(first - self.epochs_before, 0)
+        return begin, last if last < 0 else last - self.epochs_before
+
     def cut_at(self, end: Position) -> "Stretch":
         """Return what of it stands before a position, in the epochs that are shown."""
         own = (end[0] - self.epochs_before, end[1])

@@ -5,11 +5,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
-from typing import NamedTuple
 
-from lossboard_server.domain.curves import Bucket, Curve, Standing
+from lossboard_server.domain.curves import Curve, Standing
+from lossboard_server.domain.points import NOTHING, Point
 from lossboard_server.domain.smoothing import smooth
-from lossboard_server.domain.summary import Summary
 
 
 @dataclass(slots=True)
@@ -25,13 +24,13 @@ class Course:
     standings: list[Standing] = field(default_factory=list)
 
     @classmethod
-    def follow(cls, buckets: Iterable[Bucket], before: Standing) -> "Course":
+    def follow(cls, points: Iterable[Point], before: Standing) -> "Course":
         """Follow training buckets from where training stood before the first of them."""
         course = cls(before)
         standing = before
-        for bucket in buckets:
-            standing = standing.after(bucket.summary, bucket.ranks)
-            first, last = bucket.summary.first_time, bucket.summary.last_time
+        for point in points:
+            standing = standing.past(point)
+            first, last = point.first_time, point.last_time
             latest = course.ends[-1] if course.ends else -math.inf
             course.begins.append(latest if first is None else first)
             course.ends.append(latest if last is None else max(last, latest))
@@ -80,21 +79,14 @@ class Leg:
 
     start: Standing
     end: Standing
-    summary: Summary
+    point: Point
     batches: float
 
     @property
     def tells_time(self) -> bool:
         """Whether its records have times of their own: rows posted at once have that of their arrival."""
-        first, last = self.summary.first_time, self.summary.last_time
-        return first is not None and last is not None and (first < last or self.summary.seen == 1)
-
-
-class Pass(NamedTuple):
-    """One validation pass: the epoch that it belongs to, and what it measured."""
-
-    epoch: int
-    summary: Summary
+        first, last = self.point.first_time, self.point.last_time
+        return first is not None and last is not None and (first < last or self.point.seen == 1)
 
 
 @dataclass(slots=True)
@@ -106,7 +98,7 @@ class Place:
 
 
 def place_passes(
-    passes: Iterable[Pass], legs: Mapping[int, Leg], course: Callable[[], Course]
+    passes: Iterable[Point], legs: Mapping[int, Leg], course: Callable[[], Course]
 ) -> list[Place]:
     """Place validation passes, given in order of epoch, where training stood when each began.
 
@@ -123,7 +115,7 @@ def place_passes(
     places: list[Place] = []
     for epoch, group in groupby(passes, lambda each: each.epoch):
         leg = legs.get(epoch) or _stay(legs, epoch)
-        places += _place_group(epoch, [each.summary for each in group], leg, at)
+        places += _place_group(epoch, list(group), leg, at)
     return places
 
 
@@ -131,14 +123,14 @@ def _stay(legs: Mapping[int, Leg], epoch: int) -> Leg:
     """Return a leg without training, where the last one before this epoch ended."""
     before = max((number for number in legs if number < epoch), default=None)
     standing = Standing() if before is None else legs[before].end
-    return Leg(standing, standing, Summary(), 0.0)
+    return Leg(standing, standing, NOTHING, 0.0)
 
 
 def _place_group(
-    epoch: int, group: Sequence[Summary], leg: Leg, at: Callable[[float], Standing]
+    epoch: int, group: Sequence[Point], leg: Leg, at: Callable[[float], Standing]
 ) -> Iterator[Place]:
     origin = max(epoch, 0) - 1
-    times = [summary.first_time for summary in group if summary.first_time is not None]
+    times = [point.first_time for point in group if point.first_time is not None]
     is_told = leg.tells_time and len(times) == len(group) and all(a < b for a, b in pairwise(times))
     if not is_told:
         for number in range(1, len(group) + 1):
@@ -152,7 +144,7 @@ def _place_group(
 
 
 def _stand(leg: Leg, time: float, at: Callable[[float], Standing]) -> Standing:
-    first, last = leg.summary.first_time, leg.summary.last_time
+    first, last = leg.point.first_time, leg.point.last_time
     if last is None or time >= last:
         return leg.end
     if first is None or time < first:
@@ -165,32 +157,31 @@ def _stand(leg: Leg, time: float, at: Callable[[float], Standing]) -> Standing:
 
 
 def draw_places(
-    passes: Sequence[Pass], places: Sequence[Place], axis: str, half_life: float | None = None
+    passes: Sequence[Point], places: Sequence[Place], axis: str, half_life: float | None = None
 ) -> Curve:
     """Draw validation passes, each one point, on an axis other than epoch.
 
     A pass whose records tell the step stands there: it measured what that step had made.
     """
-    summaries = [each.summary for each in passes]
-    means = [summary.mean for summary in summaries]
-    items = [summary.items or summary.count for summary in summaries]
+    means = [point.mean for point in passes]
+    items = [point.items or point.counted for point in passes]
     return Curve(
-        x=[_find_x(summary, place, axis) for summary, place in zip(summaries, places, strict=True)],
+        x=[_find_x(point, place, axis) for point, place in zip(passes, places, strict=True)],
         batch_view=means,
-        running=[None if summary.unweighted else summary.mean for summary in summaries],
+        running=[None if point.unweighted else mean for point, mean in zip(passes, means, strict=True)],
         smooth=None if half_life is None else smooth(means, items, half_life),
-        low=[summary.low for summary in summaries],
-        high=[summary.high for summary in summaries],
-        count=[summary.seen for summary in summaries],
-        nonfinite=[summary.nonfinite for summary in summaries],
-        epoch=[each.epoch for each in passes],
-        batch=[summary.last_batch for summary in summaries],
+        low=[point.low for point in passes],
+        high=[point.high for point in passes],
+        count=[point.seen for point in passes],
+        nonfinite=[point.nonfinite for point in passes],
+        epoch=[point.epoch for point in passes],
+        batch=[point.last_batch for point in passes],
     )
 
 
-def _find_x(summary: Summary, place: Place, axis: str) -> float | None:
+def _find_x(point: Point, place: Place, axis: str) -> float | None:
     if axis == "time":
-        return summary.first_time
-    if axis == "step" and summary.first_step is not None:
-        return float(summary.first_step)
+        return point.first_time
+    if axis == "step" and point.first_step is not None:
+        return float(point.first_step)
     return place.standing.on(axis)

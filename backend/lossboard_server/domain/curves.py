@@ -1,21 +1,18 @@
-"""Curves from buckets: neighbouring records as one point, with its extremes kept.
+"""Curves: points on an axis of what was seen in training.
 
 Bucket edges are multiples of the bucket's width inside an epoch, so that a live chart does
 not change its shape as records arrive.
 """
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import accumulate
+from typing import Any
 
-from lossboard_server.domain.blocks import Place
-from lossboard_server.domain.meaning import measure
+from lossboard_server.domain.points import MEAN_OF, NOTHING, Point, Points, mean_of
 from lossboard_server.domain.pyramid import WIDTHS
 from lossboard_server.domain.smoothing import Smoothing
-from lossboard_server.domain.summary import Row, Summary, merge, summarise
-
-MAX_EVENTS = 200  # non-finite records told one by one; every further one is counted in its bucket
+from lossboard_server.domain.summary import Summary, add_sums
 
 
 @dataclass(slots=True)
@@ -29,95 +26,21 @@ class Event:
 
 
 @dataclass(slots=True)
-class Bucket:
-    """Neighbouring records of a series."""
-
-    epoch: int
-    summary: Summary
-    ranks: int = 1
-    spans_epochs: bool = False
-    events: list[Event] = field(default_factory=list)
-
-    def note(self, row: Row) -> None:
-        """Keep a record of the bucket whose loss is not finite."""
-        self.events.append(Event(None, row.epoch, row.batch, row.evaluation.loss))
-
-
-@dataclass(slots=True)
 class Curve:
     """Columns of one length: a point a bucket; None where nothing can be said."""
 
-    x: list[float | None] = field(default_factory=list)
-    batch_view: list[float | None] = field(default_factory=list)
-    running: list[float | None] = field(default_factory=list)
+    x: Sequence[float | None] = ()
+    batch_view: Sequence[float | None] = ()
+    running: Sequence[float | None] = ()
     smooth: list[float | None] | None = None
     """Asked for with a half-life; for the eye only."""
-    low: list[float | None] = field(default_factory=list)
-    high: list[float | None] = field(default_factory=list)
-    count: list[int] = field(default_factory=list)
-    nonfinite: list[int] = field(default_factory=list)
-    epoch: list[int] = field(default_factory=list)
-    batch: list[int] = field(default_factory=list)
+    low: Sequence[float | None] = ()
+    high: Sequence[float | None] = ()
+    count: Sequence[int] = ()
+    nonfinite: Sequence[int] = ()
+    epoch: Sequence[int] = ()
+    batch: Sequence[int] = ()
     events: list[Event] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
-    """Time of each point's last record, never decreasing; for placing validation."""
-
-
-def choose_width(epochs: Sequence[Summary], max_points: int, least: int = 1) -> int | None:
-    """Return the smallest bucket width from `least` on that draws these epochs in `max_points`.
-
-    None: there are more epochs than points, and buckets must span epochs.
-    """
-    for width in WIDTHS if len(epochs) <= max_points else ():
-        if (
-            width >= least
-            and sum(min(epoch.seen, epoch.last_batch // width + 1) for epoch in epochs) <= max_points
-        ):
-            return width
-    return None
-
-
-def choose_epoch_width(epochs: int, max_points: int) -> int:
-    """Return how many epochs a bucket spans, a power of 4."""
-    width = 1
-    while -(-epochs // width) > max_points:
-        width *= 4
-    return width
-
-
-def bucket_rows(rows: Iterable[Row], width: int, ranks: Mapping[Place, int]) -> Iterator[Bucket]:
-    """Group rows, ordered by epoch, pass and batch, into buckets of `width` batches.
-
-    `ranks` of each (epoch, pass_no): the whole epoch's, since a bucket that one rank has
-    reached and another has not must not move when the other comes.
-    Cost: O(n) time, one bucket of memory.
-    """
-    for (epoch, pass_no, _), group in groupby(rows, lambda row: (row.epoch, row.pass_no, row.batch // width)):
-        members = list(group)
-        bucket = Bucket(epoch, summarise(members), ranks[epoch, pass_no])
-        for row in members:
-            if is_event(row):
-                bucket.note(row)
-        del bucket.events[:-MAX_EVENTS]
-        yield bucket
-
-
-def bucket_epochs(epochs: Iterable[Bucket], width: int) -> Iterator[Bucket]:
-    """Merge the buckets of whole epochs into buckets of `width` epochs, aligned over the epoch's number."""
-    for _, group in groupby(epochs, lambda bucket: bucket.epoch // width):
-        first, *others = group
-        merged = Bucket(first.epoch, first.summary, first.ranks, width > 1, list(first.events))
-        for bucket in others:
-            merged.epoch = bucket.epoch
-            merged.summary = _follow(merged.summary, bucket.summary)
-            merged.ranks = max(merged.ranks, bucket.ranks)
-            merged.events += bucket.events
-        yield merged
-
-
-def is_event(row: Row) -> bool:
-    """Tell whether a record is shown one by one: its loss is not finite, and something was measured."""
-    return not math.isfinite(row.evaluation.loss) and measure(row.evaluation).weight != 0
 
 
 @dataclass(slots=True)
@@ -140,6 +63,16 @@ class Standing:
             _latest(self.time, summary.last_time),
         )
 
+    def past(self, point: Point) -> "Standing":
+        """Return where training stands behind a bucket."""
+        return Standing(
+            self.batches + point.batches,
+            self.items + point.items_seen,
+            self.weight + point.weight,
+            _latest(self.step, point.last_step),
+            _latest(self.time, point.last_time),
+        )
+
     def on(self, axis: str) -> float | None:
         """Return the position on an axis; None where nothing told it."""
         x = {
@@ -152,66 +85,107 @@ class Standing:
         return x[axis]
 
 
+def choose_width(epochs: Sequence[tuple[int, int, int]], max_points: int, least: int = 1) -> int | None:
+    """Return the smallest bucket width from `least` on that draws these epochs in `max_points`.
+
+    An epoch is (its records, the first of its batches that are drawn, the one behind the last).
+    None: there are more epochs than points, and buckets must span epochs.
+    """
+    for width in WIDTHS if len(epochs) <= max_points else ():
+        if width >= least and (
+            sum(min(seen, (stop - 1) // width - first // width + 1) for seen, first, stop in epochs)
+            <= max_points
+        ):
+            return width
+    return None
+
+
+def choose_epoch_width(epochs: int, max_points: int) -> int:
+    """Return how many epochs a bucket spans, a power of 4."""
+    width = 1
+    while -(-epochs // width) > max_points:
+        width *= 4
+    return width
+
+
 def draw(
-    buckets: Iterable[Bucket], axis: str, standing: Standing, smoothing: Smoothing | None = None
+    points: Points,
+    axis: str,
+    standing: Standing,
+    smoothing: Smoothing | None = None,
+    so_far: Point = NOTHING,
 ) -> Curve:
     """Draw training buckets on an axis, from where training stood before the first of them.
 
     With `smoothing` the curve has a smoothed column, carried on from where that stood: a
-    zoomed range is warmed up by `warm_up` with the buckets before it.
+    zoomed range is warmed up by `warm_up` with the buckets before it. `so_far` is what the
+    first bucket's epoch held before it, for the running mean.
     Units: batches, items, units of weight, optimizer steps or unix seconds, as seen.
     """
-    curve = Curve(smooth=None if smoothing is None else [])
-    epoch: int | None = None
-    so_far = Summary()
-    for bucket in buckets:
-        if bucket.epoch != epoch:
-            epoch, so_far = bucket.epoch, Summary()
-        so_far = _follow(so_far, bucket.summary)
-        standing = standing.after(bucket.summary, bucket.ranks)
-        running = None if bucket.spans_epochs or so_far.unweighted else so_far.mean
-        _add_point(curve, standing.on(axis), running, bucket, smoothing)
-    return curve
+    rows = points.rows
+    if not rows:
+        return Curve(smooth=None if smoothing is None else [])
+    column = dict(zip(Point._fields, zip(*rows, strict=True), strict=True))
+    xs = place(column, axis, standing)
+    means = list(map(mean_of, *(column[name] for name in MEAN_OF)))
+    smooth = None
+    if smoothing is not None:
+        told = zip(means, column["items"], column["counted"], strict=True)
+        smooth = [smoothing.follow(mean, items or count) for mean, items, count in told]
+    return Curve(
+        x=xs,
+        batch_view=means,
+        running=[None] * len(rows) if points.spans_epochs else _run(rows, so_far),
+        smooth=smooth,
+        low=column["low"],
+        high=column["high"],
+        count=column["seen"],
+        nonfinite=column["nonfinite"],
+        epoch=column["epoch"],
+        batch=column["last_batch"],
+        events=[Event(xs[at], row.epoch, row.batch, row.evaluation.loss) for at, row in points.events],
+    )
 
 
-def warm_up(smoothing: Smoothing, summaries: Iterable[Summary]) -> None:
-    """Let a smoothing follow what came before a range, which then begins where the whole curve stands."""
-    for summary in summaries:
-        _smooth(smoothing, summary)
+def place(column: Mapping[str, Sequence[Any]], axis: str, standing: Standing) -> list[float | None]:
+    """Return where training stood behind each bucket; the columns of `Point`, by name."""
+    start = standing.on(axis)
+    if axis in ("step", "time"):
+        found: list[float | None] = []
+        for told in column["last_step" if axis == "step" else "last_time"]:
+            start = _latest(start, told)
+            found.append(start)
+        return found
+    added = column[{"batch": "batches", "items": "items_seen", "tokens": "weight"}[axis]]
+    return list(accumulate(added, initial=start))[1:]
 
 
-def _smooth(smoothing: Smoothing, summary: Summary) -> float | None:
-    """Follow a bucket; records of undeclared size count as one item each."""
-    return smoothing.follow(summary.mean, summary.items or summary.count)
+def warm_up(smoothing: Smoothing, points: Iterable[Point]) -> None:
+    """Let a smoothing follow what came before a range, which then begins where the whole curve stands.
+
+    Records of undeclared size count as one item each.
+    """
+    for point in points:
+        smoothing.follow(point.mean, point.items or point.counted)
 
 
-def _add_point(
-    curve: Curve, x: float | None, running: float | None, bucket: Bucket, smoothing: Smoothing | None
-) -> None:
-    summary = bucket.summary
-    if curve.smooth is not None and smoothing is not None:
-        curve.smooth.append(_smooth(smoothing, summary))
-    curve.x.append(x)
-    curve.batch_view.append(summary.mean)
-    curve.running.append(running)
-    curve.low.append(summary.low)
-    curve.high.append(summary.high)
-    curve.count.append(summary.seen)
-    curve.nonfinite.append(summary.nonfinite)
-    curve.epoch.append(bucket.epoch)
-    curve.batch.append(summary.last_batch)
-    last = summary.last_time if summary.last_time is not None else -math.inf
-    curve.times.append(max(last, curve.times[-1]) if curve.times else last)
-    for event in bucket.events:
-        curve.events.append(Event(x, event.epoch, event.batch, event.loss))
-    del curve.events[:-MAX_EVENTS]
-
-
-def _follow(before: Summary, after: Summary) -> Summary:
-    """Merge where `after` comes later in training, whatever its batch numbers are."""
-    merged = merge(before, after)
-    merged.last_batch, merged.last_batch_size = after.last_batch, after.last_batch_size
-    return merged
+def _run(rows: Sequence[Point], so_far: Point) -> list[float | None]:
+    """Return the mean of each row's epoch as far as the row, what came before the first one included."""
+    found: list[float | None] = []
+    epoch = so_far.epoch if so_far.seen else None
+    weight, weighted = (so_far.weight, so_far.weight_low), (so_far.weighted, so_far.weighted_low)
+    least, most, is_weighted = so_far.low, so_far.high, not so_far.unweighted
+    for own, _, _, _, _, unweighted, _, _, _, w, w_low, wm, wm_low, _, _, low, high, *_ in rows:
+        if own != epoch:
+            epoch, least, most, is_weighted = own, low, high, not unweighted
+            weight, weighted = (w, w_low), (wm, wm_low)
+        else:
+            is_weighted = is_weighted and not unweighted
+            weight, weighted = add_sums(weight, (w, w_low)), add_sums(weighted, (wm, wm_low))
+            least = least if low is None or (least is not None and least <= low) else low
+            most = most if high is None or (most is not None and most >= high) else high
+        found.append(mean_of(least, most, 0.0, 0, 0, weighted[0], weight[0]) if is_weighted else None)
+    return found
 
 
 def _latest(known: float | None, told: float | None) -> float | None:

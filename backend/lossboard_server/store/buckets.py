@@ -1,76 +1,154 @@
 """Reading what a curve of training is drawn from: buckets of one width, and losses that are not finite."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from lossboard_server.domain.attempts import ENDLESS
-from lossboard_server.domain.curves import Bucket
-from lossboard_server.domain.summary import Summary, merge_all, summarise
-from lossboard_server.store.reading import Epoch
-from lossboard_server.store.rollup import BUCKETS, read_summary
+from lossboard_server.domain.points import Point, Points, merge_points, point_of
+from lossboard_server.domain.summary import Row, summarise
+from lossboard_server.store.database import fetch_tuples
+from lossboard_server.store.laps import Lap, Part, point_columns
 from lossboard_server.store.rows import read_extremes, read_part
 from lossboard_server.store.series import Series
-
-_bucket = BUCKETS.table.c
-_Key = tuple[int, int, int]
+from lossboard_server.store.tables import BucketRow
 
 Batches = range | None
 """Which batches of a group are shown; None: all."""
 
+ALL = range(ENDLESS)
 
-def read_buckets(connection: Connection, series: Series, epochs: Sequence[Epoch], width: int) -> list[Bucket]:
-    """Return the visible buckets of these epochs in their order, as if made of the rows themselves.
+_bucket = BucketRow.__table__.c
+_LEVEL = (
+    select(*point_columns(BucketRow, _bucket.number))
+    .where(
+        _bucket.run == bindparam("run"),
+        _bucket.series == bindparam("series"),
+        _bucket.attempt == bindparam("attempt"),
+        _bucket.width == bindparam("width"),
+        _bucket.epoch.between(bindparam("first"), bindparam("last")),
+    )
+    .order_by(_bucket.epoch, _bucket.pass_no, _bucket.number)
+)
+_PART = _LEVEL.where(
+    _bucket.pass_no == bindparam("pass_no"), _bucket.number.between(bindparam("from_"), bindparam("to"))
+)
 
+
+def read_buckets(
+    connection: Connection, series: Series, laps: Sequence[Lap], width: int, within: range = ALL
+) -> Points:
+    """Return the visible buckets of these laps in their order, as if made of the rows themselves.
+
+    `within` limits a single lap to the buckets that hold some of these batches.
     Cost: the buckets, and at an attempt's cut up to `width` batches of rows.
     """
-    found: defaultdict[_Key, list[Summary]] = defaultdict(list)
-    stored: dict[_Key, Batches] = {}
-    for epoch in epochs:
-        for attempt in {part.attempt for part in epoch.parts}:
-            parts = [part for part in epoch.parts if part.attempt == attempt]
-            if max(part.last_batch for part in parts) < width:  # no level of this width: one bucket
-                found[epoch.epoch, epoch.pass_no, 0] += [part.summary for part in parts]
-            else:
-                stretch = series.stretches[attempt]
-                own = stretch.unplace(*epoch.place)
-                stored[attempt, *own] = stretch.batches(own[0])
-    if stored:
-        for key, summary in _read_level(connection, series, width, stored):
-            found[key].append(summary)
-    ranks = {epoch.place: len(epoch.ranks) for epoch in epochs}
-    buckets = {key: Bucket(key[0], merge_all(found[key]), ranks[key[:2]]) for key in sorted(found)}
-    extreme = {epoch.place for epoch in epochs if epoch.has_nonfinite}
+    found: list[Point] = []
+    stretches: dict[int, list[Lap]] = {}
+    for lap in laps:
+        if len(lap.parts) == 1 and lap.parts[0].reach < width:  # no level of this width: one bucket
+            found.append(lap.point)
+        elif len(lap.parts) == 1 and _shown(series, lap, lap.parts[0]) is None:
+            stretches.setdefault(lap.parts[0].attempt, []).append(lap)
+        else:
+            pieced = _read_pieced(connection, series, lap, width)
+            found += [point for point in pieced if _overlap(point, width, within)]
+    is_mixed = bool(found) or len(stretches) > 1
+    for attempt, whole in stretches.items():
+        found += _read_level(connection, series, attempt, whole, width, within)
+    if is_mixed:
+        found.sort(key=_stand)
+    points = Points(found)
+    note_extremes(
+        connection, series, laps, points, lambda epoch, pass_no, batch: (epoch, pass_no, batch // width)
+    )
+    return points
+
+
+def note_extremes(
+    connection: Connection,
+    series: Series,
+    laps: Sequence[Lap],
+    points: Points,
+    bucket_of: Callable[[int, int, int], tuple[int, int, int]],
+) -> None:
+    """Find the records that are not finite, and which of the points holds each.
+
+    `bucket_of` an (epoch, pass_no, batch): the (epoch, pass_no, number) of its point.
+    """
+    extreme = {lap.place for lap in laps if lap.point.nonfinite}
+    if not extreme:
+        return
+    at = {_stand(point): number for number, point in enumerate(points.rows)}
     for row in read_extremes(connection, series, extreme):
-        buckets[row.epoch, row.pass_no, row.batch // width].note(row)
-    return list(buckets.values())
+        number = at.get(bucket_of(row.epoch, row.pass_no, row.batch))
+        if number is not None:  # else it is out of the range asked for
+            points.events.append((number, row))
+
+
+def _overlap(point: Point, width: int, within: range) -> bool:
+    return within.start < (point.number + 1) * width and point.number * width < within.stop
+
+
+def _stand(point: Point) -> tuple[int, int, int]:
+    return point[0], point[1], point[2]
+
+
+def _shown(series: Series, lap: Lap, part: Part) -> Batches:
+    stretch = series.stretches[part.attempt]
+    return stretch.batches(stretch.unplace(*lap.place)[0])
 
 
 def _read_level(
-    connection: Connection, series: Series, width: int, groups: Mapping[_Key, Batches]
-) -> Iterator[tuple[_Key, Summary]]:
-    """Yield the stored buckets of (attempt, epoch, pass_no), and the rows of those that a cut splits."""
-    epochs = [epoch for _, epoch, _ in groups]
-    query = select(*BUCKETS.columns).where(
-        _bucket.run == series.run,
-        _bucket.series == series.key,
-        _bucket.attempt.in_({attempt for attempt, _, _ in groups}),
-        _bucket.width == width,
-        _bucket.epoch.between(min(epochs), max(epochs)),
-    )
-    for row in connection.execute(query).all():
-        _, attempt, _, epoch, pass_no, number = row[:6]
-        shown = groups.get((attempt, epoch, pass_no), range(0))  # hidden, or not asked for
-        if shown is None or (shown.start <= number * width and (number + 1) * width <= shown.stop):
-            place = series.stretches[attempt].place(epoch, pass_no, is_train=True)
-            yield (*place, number), series.continue_steps(attempt, read_summary(row))
-    for (attempt, epoch, pass_no), shown in groups.items():
-        for batches in _split(shown, width):
-            rows = list(read_part(connection, series, attempt, epoch, pass_no, batches))
-            if rows:
-                place = series.stretches[attempt].place(epoch, pass_no, is_train=True)
-                yield (*place, batches.start // width), summarise(rows)
+    connection: Connection, series: Series, attempt: int, laps: Sequence[Lap], width: int, within: range
+) -> list[Point]:
+    """Return the stored buckets of laps that one attempt made, nothing of them hidden."""
+    stretch = series.stretches[attempt]
+    ends = [stretch.unplace(*lap.place)[0] for lap in (laps[0], laps[-1])]
+    where = {"run": series.run, "series": series.key, "attempt": attempt, "width": width}
+    where |= {"first": min(ends), "last": max(ends)}
+    query = _LEVEL
+    if within != ALL:
+        query = _PART
+        where |= {"pass_no": stretch.unplace(*laps[0].place)[1]}
+        where |= {"from_": within.start // width, "to": (within.stop - 1) // width}
+    points = list(map(Point._make, fetch_tuples(connection, query, where)))
+    if not series.is_plain:
+        points = [series.move(attempt, point) for point in points]
+    ranks = {lap.place: lap.ranks for lap in laps}
+    if any(count > 1 for count in ranks.values()):
+        points = [point._replace(batches=point.seen / ranks.get(point[:2], 1)) for point in points]
+    if not series.is_plain:  # epochs between them that are another attempt's, or shown in part
+        points = [point for point in points if point[:2] in ranks]
+    return points
+
+
+def _read_pieced(connection: Connection, series: Series, lap: Lap, width: int) -> list[Point]:
+    """Return the buckets of a lap that several attempts made, or that one shows in part."""
+    found: dict[int, Point] = {}
+    for part in lap.parts:
+        for point in _read_part(connection, series, lap, part, width):
+            known = found.get(point.number)
+            found[point.number] = point if known is None else merge_points(known, point)
+    return [found[number]._replace(batches=found[number].seen / lap.ranks) for number in sorted(found)]
+
+
+def _read_part(connection: Connection, series: Series, lap: Lap, part: Part, width: int) -> Iterator[Point]:
+    """Yield one attempt's buckets, and the rows of those that a cut splits."""
+    if part.reach < width:
+        yield part.point._replace(number=0)
+        return
+    shown = _shown(series, lap, part)
+    own = Lap(part.point._replace(epoch=lap.place[0], pass_no=lap.place[1]), 1, (part,))
+    for point in _read_level(connection, series, part.attempt, [own], width, ALL):
+        first = point.number * width
+        if shown is None or (shown.start <= first and first + width <= shown.stop):
+            yield point
+    epoch, pass_no = series.stretches[part.attempt].unplace(*lap.place)
+    for batches in _split(shown, width):
+        rows: list[Row] = list(read_part(connection, series, part.attempt, epoch, pass_no, batches))
+        if rows:
+            yield point_of(summarise(rows), lap.place, batches.start // width, 1)
 
 
 def _split(shown: Batches, width: int) -> Iterator[range]:

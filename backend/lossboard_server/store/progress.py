@@ -4,12 +4,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from lossboard import wire
 from lossboard_server.domain.attempts import find_stretches
 from lossboard_server.store.series import read_attempts, read_reach
 from lossboard_server.store.tables import SILENT, EpochRow, SeriesRow, WriterRow
+
+
+# Made once, as in series.py.
+_TRAINED = (
+    select(EpochRow.attempt, EpochRow.rank, func.max(EpochRow.epoch).label("newest"))
+    .join(SeriesRow, (SeriesRow.run == EpochRow.run) & (SeriesRow.key == EpochRow.series))
+    .where(EpochRow.run == bindparam("of_run"), SeriesRow.name.like("train/%"))
+    .group_by(EpochRow.attempt, EpochRow.rank)
+)
+_WRITERS = (
+    select(WriterRow.attempt, WriterRow.rank, WriterRow.state)
+    .where(WriterRow.run == bindparam("of_run"), WriterRow.state != SILENT)
+    .order_by(WriterRow.last_seen_unix_s, WriterRow.writer)
+)
 
 
 @dataclass(slots=True)
@@ -31,20 +45,9 @@ def read_progress(connection: Connection, run: Any) -> Progress:
 
     Earlier attempts may have come further: what they trained beyond its start is hidden.
     """
-    is_train = SeriesRow.name.like("train/%")
-    query = (
-        select(EpochRow.attempt, EpochRow.rank, func.max(EpochRow.epoch).label("newest"))
-        .join(SeriesRow, (SeriesRow.run == EpochRow.run) & (SeriesRow.key == EpochRow.series))
-        .where(EpochRow.run == run.key, is_train)
-        .group_by(EpochRow.attempt, EpochRow.rank)
-    )
-    trained: Sequence[Any] = connection.execute(query).all()
-    query_writers = (
-        select(WriterRow.attempt, WriterRow.rank, WriterRow.state)
-        .where(WriterRow.run == run.key, WriterRow.state != SILENT)
-        .order_by(WriterRow.last_seen_unix_s, WriterRow.writer)
-    )
-    writers: Sequence[Any] = connection.execute(query_writers).all()
+    of_run = {"of_run": run.key}
+    trained: Sequence[Any] = connection.execute(_TRAINED, of_run).all()
+    writers: Sequence[Any] = connection.execute(_WRITERS, of_run).all()
     start, before = -1, 0
     attempts = {row.attempt for row in (*trained, *writers)}
     if len(attempts) > 1:

@@ -1,13 +1,12 @@
 """Reading epochs back: the visible ones with their summaries, and the views of each."""
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, select
 
-from lossboard_server.domain.attempts import ENDLESS
 from lossboard_server.domain.blocks import Place
 from lossboard_server.domain.meaning import Reduction
 from lossboard_server.domain.objective import has_large_steps
@@ -20,14 +19,24 @@ from lossboard_server.domain.views import (
     views_of_rows,
 )
 from lossboard_server.store.budget import Budget
+from lossboard_server.store.cuts import CutEpochs
 from lossboard_server.store.rollup import EPOCHS, read_summary
-from lossboard_server.store.rows import read_part, read_pass
-from lossboard_server.store.series import Series, is_train_of
+from lossboard_server.store.rows import read_pass
+from lossboard_server.store.series import Series
 from lossboard_server.store.spread import spread_epochs
-from lossboard_server.store.tables import EpochRow, RecordRow
+from lossboard_server.store.tables import EpochRow
 
-_record = RecordRow.__table__.c
 _epoch = EpochRow.__table__.c
+_ONE_EPOCH = (
+    select(*EPOCHS.columns)
+    .where(
+        _epoch.run == bindparam("run"),
+        _epoch.series == bindparam("series"),
+        _epoch.attempt == bindparam("attempt"),
+        _epoch.epoch == bindparam("epoch"),
+    )
+    .order_by(_epoch.pass_no, _epoch.rank)
+)
 
 
 class Part(NamedTuple):
@@ -92,10 +101,28 @@ def read_epochs(
     query = select(*EPOCHS.columns).where(_epoch.run == series.run, _epoch.series == series.key)
     if at_most is not None:
         query = query.where(spread_epochs(connection, series, at_most))
-    found: dict[tuple[int, int, int], Epoch] = {}
-    cut = _CutEpochs(connection, series)
     query = query.order_by(_epoch.epoch, _epoch.pass_no, _epoch.rank).execution_options(yield_per=1_000)
-    for row in connection.execute(query):
+    return _gather(connection, series, connection.execute(query), hidden)
+
+
+def read_epoch(connection: Connection, series: Series, number: int) -> list[Epoch]:
+    """Return one visible epoch with its ranks, of validation each of its passes."""
+    rows: list[Any] = []
+    for attempt, stretch in series.stretches.items():
+        first, last = stretch.own_epochs(number, number)
+        if first <= last:
+            where = {"run": series.run, "series": series.key, "attempt": attempt, "epoch": last}
+            rows += connection.execute(_ONE_EPOCH, where).all()
+    return _gather(connection, series, rows, None)
+
+
+def _gather(
+    connection: Connection, series: Series, rows: Iterable[Any], hidden: Counter[int] | None
+) -> list[Epoch]:
+    """Join stored epochs, which come in order, to those that are shown."""
+    found: dict[tuple[int, int, int], Epoch] = {}
+    cut = CutEpochs(connection, series)
+    for row in rows:
         _, attempt, epoch_no, pass_no, rank, code = row[:6]
         stretch = series.stretches.get(attempt)
         if stretch is None:
@@ -103,8 +130,12 @@ def read_epochs(
         batches = stretch.batches(epoch_no)
         stored, reduction = read_summary(row), Reduction(code)
         summary: Summary | None = series.continue_steps(attempt, stored)
-        if batches is not None:
-            summary, reduction = cut.read(row, stored, batches)
+        if batches is not None and not series.is_train:
+            summary = stored if cut.shows_pass(attempt, epoch_no, stored.first_time, batches) else None
+        elif batches is not None:
+            lines = cut.read(attempt, epoch_no, pass_no, rank, batches)
+            reduction = reduction_of(line.evaluation.reduction for line in lines) if lines else reduction
+            summary = summarise(lines) if lines else None
         left_out = stored.seen - (0 if summary is None else summary.seen)
         if hidden is not None and left_out:
             hidden[attempt] += left_out
@@ -121,50 +152,6 @@ def read_epochs(
         epoch.ranks[rank] = summary if known is None else merge(known, summary)
         epoch.parts.append(Part(attempt, stored.last_batch, summary))
     return [found[place] for place in sorted(found)]
-
-
-@dataclass(slots=True)
-class _CutEpochs:
-    """Reads what is shown of an epoch of which an attempt shows only some batches."""
-
-    connection: Connection
-    series: Series
-    _times: dict[tuple[int, int, int], float | None] = field(default_factory=dict)
-
-    def read(self, row: Any, stored: Summary, batches: range) -> tuple[Summary | None, Reduction]:
-        """Return the part of a stored epoch that is shown, None for nothing of it, and its reduction."""
-        _, attempt, epoch, pass_no, rank, code = row[:6]
-        if batches.start >= batches.stop:
-            return None, Reduction(code)
-        if not self.series.is_train:
-            return stored if self._shows_pass(attempt, epoch, stored, batches) else None, Reduction(code)
-        lines = list(read_part(self.connection, self.series, attempt, epoch, pass_no, batches, rank))
-        reduction = reduction_of(line.evaluation.reduction for line in lines)
-        return summarise(lines) if lines else None, reduction
-
-    def _shows_pass(self, attempt: int, epoch: int, summary: Summary, batches: range) -> bool:
-        """Tell whether a pass began while training made these batches; where no time tells, it did not."""
-        if batches.start > 0 and self._is_before(summary, self._time(attempt, epoch, batches.start)):
-            return False
-        end = None if batches.stop == ENDLESS else self._time(attempt, epoch, batches.stop)
-        return self._is_before(summary, end)
-
-    def _time(self, attempt: int, epoch: int, batch: int) -> float | None:
-        """Return when an attempt trained the first batch from this one on; None: it never did."""
-        key = (attempt, epoch, batch)
-        if key not in self._times:
-            query = select(func.min(_record.time_unix_s)).where(
-                is_train_of(self.series.run),
-                _record.attempt == attempt,
-                _record.epoch == epoch,
-                _record.batch >= batch,
-            )
-            self._times[key] = self.connection.execute(query).scalar()
-        return self._times[key]
-
-    @staticmethod
-    def _is_before(summary: Summary, time: float | None) -> bool:
-        return time is None or (summary.first_time is not None and summary.first_time < time)
 
 
 def view(connection: Connection, series: Series, epoch: Epoch, budget: Budget | None = None) -> EpochViews:

@@ -10,8 +10,8 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, and_, case, litera
 
 from lossboard_server.domain.attempts import Position, Stretch
 from lossboard_server.domain.blocks import Place
-from lossboard_server.domain.curves import MAX_EVENTS, is_event
 from lossboard_server.domain.meaning import Evaluation, Reduction
+from lossboard_server.domain.points import MAX_EVENTS, is_event
 from lossboard_server.domain.summary import Row
 from lossboard_server.store.series import Series, is_epoch
 from lossboard_server.store.tables import IS_EXTREME, RecordRow
@@ -27,6 +27,22 @@ _ORDER = (_record.epoch, _record.pass_no, _record.batch, _record.rank, _record.a
 def read_lines(connection: Connection, series: Series, first: int, last: int) -> Iterator[Row]:
     """Yield the visible records of a training series' epochs `first` to `last` in their order."""
     return _merge(_read_group(connection, series, group, first, last) for group in _groups(series))
+
+
+def read_batches(connection: Connection, series: Series, place: Place, batches: range) -> Iterator[Row]:
+    """Yield the visible records of some batches of one epoch and pass of training in their order.
+
+    Cost: the records returned, whatever the epoch holds.
+    """
+    epoch, pass_no = place
+    within = _record.batch.between(batches.start, batches.stop - 1)
+
+    def read(group: tuple[int, ...]) -> Iterator[Row]:
+        passes = series.stretches[group[0]].passes_before if group and epoch < 0 else 0
+        in_pass = _record.pass_no == pass_no - passes
+        return _read_group(connection, series, group, epoch, epoch, in_pass, within)
+
+    return _merge(read(group) for group in _groups(series))
 
 
 def read_pass(
@@ -111,11 +127,16 @@ def _groups(series: Series) -> list[tuple[int, ...]]:
 
 
 def _read_group(
-    connection: Connection, series: Series, group: tuple[int, ...], first: int, last: int
+    connection: Connection,
+    series: Series,
+    group: tuple[int, ...],
+    first: int,
+    last: int,
+    *more: ColumnElement[bool],
 ) -> Iterator[Row]:
     # The key leads with the attempt: unless it is named, an epoch is found by reading the whole series.
     is_of = _record.attempt == group[0] if len(group) == 1 else _record.attempt.in_(group)
-    query = _visible(series, group, first, last).where(is_of).order_by(*_order(group))
+    query = _visible(series, group, first, last).where(is_of, *more).order_by(*_order(group))
     rows = connection.execute(query.execution_options(yield_per=10_000))
     return _lines(rows, series, series.stretches[group[0]] if group else Stretch())
 
@@ -154,9 +175,12 @@ def _visible(series: Series, group: tuple[int, ...], first: int, last: int) -> A
     more = series.stretches[group[0]].epochs_before if group else 0
     # An undeclared epoch is not counted on: it stands before all others.
     own_first, own_last = max(first - more, 0) if first >= 0 else -1, last - more if last >= 0 else last
-    query = _select(series).where(
-        _record.epoch.between(own_first, own_last if first >= 0 else max(own_last, -1))
+    own_last = own_last if first >= 0 else max(own_last, -1)
+    # An equality, where it is one, lets the key be followed further.
+    is_in = (
+        _record.epoch == own_first if own_first == own_last else _record.epoch.between(own_first, own_last)
     )
+    query = _select(series).where(is_in)
     hidden = [
         and_(_record.attempt == attempt, edge)
         for attempt in group

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select
 
 from lossboard_server.domain.attempts import (
     Attempt,
@@ -17,15 +17,22 @@ from lossboard_server.domain.attempts import (
     order,
 )
 from lossboard_server.domain.meaning import Reduction
+from lossboard_server.domain.points import Point
 from lossboard_server.domain.summary import Summary
 from lossboard_server.store.tables import AttemptRow, EpochRow, RecordRow, SeriesRow
 
 TRAIN = "train"
+WHOLE = Stretch()
 FIRST_SPLITS = (TRAIN, "val")
 FIRST_LOSS = "loss"  # what `watch` and `log` call it where nobody names it
 
 _epoch = EpochRow.__table__.c
 _record = RecordRow.__table__.c
+# Made once: 20 runs on a chart spent more on building such queries than on running them.
+_ATTEMPTS = select(
+    AttemptRow.key, AttemptRow.started_unix_s, AttemptRow.start_epoch, AttemptRow.start_batch
+).where(AttemptRow.run == bindparam("of_run"))
+_SERIES = select(SeriesRow.__table__).where(SeriesRow.run == bindparam("of_run"))
 
 
 @dataclass(slots=True)
@@ -77,6 +84,22 @@ class Series:
             summary.last_step += before
         return summary
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether all of it is shown, as it was counted: it has one attempt."""
+        return len(self.stretches) == 1 and next(iter(self.stretches.values())) == WHOLE
+
+    def move(self, attempt: int, point: Point) -> Point:
+        """Move an attempt's point to where it is shown, its steps behind those made before."""
+        stretch = self.stretches[attempt]
+        if stretch.epochs_before or stretch.passes_before:
+            epoch, pass_no = stretch.place(point.epoch, point.pass_no, self.is_train)
+            point = point._replace(epoch=epoch, pass_no=pass_no)
+        before = self.steps_before.get(attempt)
+        if before and point.first_step is not None and point.last_step is not None:
+            point = point._replace(first_step=point.first_step + before, last_step=point.last_step + before)
+        return point
+
     def showing(self, stretches: dict[int, Stretch]) -> "Series":
         """Return the series with other stretches of it shown, its steps where they are."""
         return replace(self, stretches=stretches)
@@ -84,12 +107,9 @@ class Series:
 
 def read_attempts(connection: Connection, run: int) -> list[Attempt]:
     """Return a run's attempts in the order in which they started."""
-    query = select(
-        AttemptRow.key, AttemptRow.started_unix_s, AttemptRow.start_epoch, AttemptRow.start_batch
-    ).where(AttemptRow.run == run)
     return order(
         Attempt(key, started, None if epoch is None else (epoch, batch))
-        for key, started, epoch, batch in connection.execute(query)
+        for key, started, epoch, batch in connection.execute(_ATTEMPTS, {"of_run": run})
     )
 
 
@@ -102,7 +122,6 @@ def read_series(connection: Connection, run: int, *, with_steps: bool = True) ->
     attempts = read_attempts(connection, run)
     stretches = find_stretches(attempts, read_reach(connection, run, attempts))
     numbers = {attempt.key: number for number, attempt in enumerate(attempts)}
-    query = select(SeriesRow.__table__).where(SeriesRow.run == run)
     found = [
         Series(
             *(run, row.key, row.name, Reduction(row.reduction), row.weight_unit, row.weight_source),
@@ -111,7 +130,7 @@ def read_series(connection: Connection, run: int, *, with_steps: bool = True) ->
             attempts=attempts,
             order=numbers,
         )
-        for row in connection.execute(query)
+        for row in connection.execute(_SERIES, {"of_run": run})
     ]
     if with_steps and len(attempts) > 1:
         steps = _count_steps(connection, found, attempts, stretches)

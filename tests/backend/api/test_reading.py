@@ -177,7 +177,9 @@ def test_zooming_in_ends_at_the_records(service: TestClient) -> None:
     part = service.get("/api/v1/curves?run=r&x=batch&points=1000&from=650&to=700").json()["curves"][0]
     assert max(whole["count"]) > 1
     assert set(part["count"]) == {1}
-    assert (part["x"][0], part["x"][-1], part["epoch"][0]) == (601, 900, 2)
+    assert (part["x"][0], part["x"][-1], part["epoch"][0]) == (649, 712, 2)
+    losses = [row["loss"] for row in line(300)][:49]
+    assert part["views"]["running"][0] == pytest.approx(sum(losses) / 49, rel=1e-12)
 
 
 def test_more_epochs_than_points_are_drawn_in_buckets_of_epochs(service: TestClient) -> None:

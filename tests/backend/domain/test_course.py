@@ -4,10 +4,15 @@ import math
 
 import pytest
 
-from lossboard_server.domain.course import Course, Leg, Pass, Place, between, draw_places, place_passes
-from lossboard_server.domain.curves import Bucket, Standing
+from lossboard_server.domain.course import Course, Leg, Place, between, draw_places, place_passes
+from lossboard_server.domain.curves import Standing
 from lossboard_server.domain.meaning import Evaluation, Reduction
+from lossboard_server.domain.points import Point, point_of
 from lossboard_server.domain.summary import Row, Summary, summarise
+
+
+def whole(epoch: int, summary: Summary, number: int = 0) -> Point:
+    return point_of(summary, (epoch, 0), number, 1)
 
 
 def records(first: int, count: int, *, size: int = 2, epoch: int = 0) -> Summary:
@@ -26,7 +31,7 @@ def course(*widths: int) -> Course:
     buckets = []
     first = 0
     for width in widths:
-        buckets.append(Bucket(0, records(first, width)))
+        buckets.append(whole(0, records(first, width), first))
         first += width
     return Course.follow(buckets, Standing())
 
@@ -34,11 +39,11 @@ def course(*widths: int) -> Course:
 def leg(count: int, *, batches: float | None = None, first: int = 0) -> Leg:
     start = Standing().after(records(0, first), 1) if first else Standing()
     summary = records(first, count)
-    return Leg(start, start.after(summary, 1), summary, batches or count)
+    return Leg(start, start.after(summary, 1), whole(0, summary), batches or count)
 
 
 def place(*times: float | None, of: Leg, by: Course) -> list[Place]:
-    return place_passes([Pass(0, measured(time)) for time in times], {0: of}, lambda: by)
+    return place_passes([whole(0, measured(time)) for time in times], {0: of}, lambda: by)
 
 
 def test_training_stands_after_the_last_batch_before_a_time() -> None:
@@ -75,8 +80,8 @@ def test_pass_before_all_training_stands_at_the_start() -> None:
 def test_pass_stays_inside_its_epoch_whatever_the_course_says() -> None:
     later = leg(5, first=5)
     assert place(7.5, of=later, by=course(10))[0].standing.batches == 8
-    off = Course.follow([Bucket(0, records(0, 20))], Standing())
-    assert place(8.9, of=Leg(later.start, later.end, later.summary, 5), by=off)[0].standing.batches == 9
+    off = Course.follow([whole(0, records(0, 20))], Standing())
+    assert place(8.9, of=Leg(later.start, later.end, later.point, 5), by=off)[0].standing.batches == 9
     assert place(5.1, of=leg(5, first=5), by=Course(Standing()))[0].standing == later.start
 
 
@@ -91,20 +96,20 @@ def test_epoch_that_came_all_at_once_tells_no_time() -> None:
     at_once = summarise(
         Row(0, b, 0, Evaluation(1.0, 2, None, None, None, Reduction.MEAN), None, 7.0) for b in range(4)
     )
-    whole = Leg(Standing(), Standing().after(at_once, 1), at_once, 4)
-    places = place(7.0, 8.0, of=whole, by=course(4))
+    trained = Leg(Standing(), Standing().after(at_once, 1), whole(0, at_once), 4)
+    places = place(7.0, 8.0, of=trained, by=course(4))
     assert [each.standing.batches for each in places] == [2, 4]
 
 
 def test_pass_of_an_epoch_without_training_stands_where_training_ended() -> None:
-    passes = [Pass(0, measured(99.0)), Pass(4, measured(100.0))]
+    passes = [whole(0, measured(99.0)), whole(4, measured(100.0))]
     first, alone = place_passes(passes, {0: leg(10)}, lambda: course(10))
     assert (first.epoch, first.standing.batches) == (0.0, 10)
     assert (alone.epoch, alone.standing.batches) == (4.0, 10)
 
 
 def test_undeclared_epoch_is_placed_as_epoch_0() -> None:
-    (alone,) = place_passes([Pass(-1, measured(4.5))], {-1: leg(10)}, lambda: course(*[1] * 10))
+    (alone,) = place_passes([whole(-1, measured(4.5))], {-1: leg(10)}, lambda: course(*[1] * 10))
     assert alone.epoch == pytest.approx(-0.5)
 
 
@@ -112,12 +117,12 @@ def test_course_is_followed_only_if_some_pass_began_inside_its_epoch() -> None:
     def refuse() -> Course:
         raise AssertionError("nobody needs it")
 
-    (after,) = place_passes([Pass(0, measured(50.0))], {0: leg(10)}, refuse)
+    (after,) = place_passes([whole(0, measured(50.0))], {0: leg(10)}, refuse)
     assert after.epoch == 0.0
 
 
 def test_passes_are_drawn_on_every_axis() -> None:
-    passes = [Pass(0, measured(4.5)), Pass(0, measured(9.5))]
+    passes = [whole(0, measured(4.5)), whole(0, measured(9.5))]
     places = place_passes(passes, {0: leg(10)}, lambda: course(*[1] * 10))
     xs = {axis: draw_places(passes, places, axis).x for axis in ("batch", "items", "tokens", "step", "time")}
     assert xs == {"batch": [5, 10], "items": [10, 20], "tokens": [10, 20], "step": [2, 4], "time": [4.5, 9.5]}
@@ -126,7 +131,7 @@ def test_passes_are_drawn_on_every_axis() -> None:
 
 
 def test_pass_that_tells_its_step_stands_there() -> None:
-    passes = [Pass(0, measured(4.5, step=3))]
+    passes = [whole(0, measured(4.5, step=3))]
     places = place_passes(passes, {0: leg(10)}, lambda: course(*[1] * 10))
     assert draw_places(passes, places, "step").x == [3.0]
 

@@ -1,21 +1,14 @@
 """Curves: no extreme lost, edges that stay, axes of what was seen."""
 
 import math
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossboard_server.domain.curves import (
-    Bucket,
-    Standing,
-    bucket_epochs,
-    bucket_rows,
-    choose_width,
-    draw,
-)
+from lossboard_server.domain.curves import Standing, choose_width, draw
 from lossboard_server.domain.meaning import Evaluation, Reduction
+from lossboard_server.domain.points import Points, bucket_rows, group_epochs, point_of
 from lossboard_server.domain.summary import Row, summarise
 
 
@@ -27,7 +20,7 @@ def line(count: int, spike_at: int | None = None) -> list[Row]:
     return [row(0, batch, 1e6 if batch == spike_at else 1.0, time=float(batch)) for batch in range(count)]
 
 
-def buckets(rows: list[Row], width: int) -> Iterator[Bucket]:
+def buckets(rows: list[Row], width: int) -> Points:
     seen: dict[tuple[int, int], set[int]] = {}
     for each in rows:
         seen.setdefault((each.epoch, each.pass_no), set()).add(each.rank)
@@ -42,25 +35,24 @@ def test_spike_survives_every_width(spike_at: int, width: int) -> None:
 
 
 def test_edges_stay_while_records_arrive() -> None:
-    before = list(buckets(line(100), 16))
-    after = list(buckets(line(1000), 16))
-    assert [b.summary for b in before[:-1]] == [a.summary for a in after[: len(before) - 1]]
+    before, after = buckets(line(100), 16).rows, buckets(line(1000), 16).rows
+    assert before[:-1] == after[: len(before) - 1]
+    assert len(before) == 7
 
 
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=30), st.integers(40, 1000))
 def test_width_fits_the_points_asked_for(lengths: list[int], points: int) -> None:
-    epochs = [summarise(line(length)) for length in lengths]
-    width = choose_width(epochs, points)
+    width = choose_width([(length, 0, length) for length in lengths], points)
     assert width is not None
     assert sum(-(-length // width) for length in lengths) <= points
 
 
 def test_more_epochs_than_points_need_buckets_of_epochs() -> None:
-    epochs = [summarise([row(epoch, 0, float(epoch))]) for epoch in range(100)]
-    assert choose_width(epochs, 10) is None
-    merged = list(bucket_epochs((Bucket(epoch, summary) for epoch, summary in enumerate(epochs)), 16))
+    assert choose_width([(1, 0, 1)] * 100, 10) is None
+    epochs = (point_of(summarise([row(epoch, 0, float(epoch))]), (epoch, 0), 0, 1) for epoch in range(100))
+    merged = list(group_epochs(epochs, 16))
     assert len(merged) == 7
-    curve = draw(merged, "batch", Standing())
+    curve = draw(Points(merged, spans_epochs=True), "batch", Standing())
     assert curve.running == [None] * 7
     assert (curve.low[0], curve.high[0]) == (0.0, 15.0)
 

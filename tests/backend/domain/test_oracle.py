@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lossboard_server.domain.attempts import Attempt, find_stretches
-from lossboard_server.domain.curves import Curve, Standing, bucket_rows, draw
+from lossboard_server.domain.curves import Curve, Standing, draw
 from lossboard_server.domain.explaining.epoch import Explained
 from lossboard_server.domain.explaining.explanation import explain_epoch
 from lossboard_server.domain.explaining.printouts import (
@@ -22,8 +22,9 @@ from lossboard_server.domain.explaining.printouts import (
 from lossboard_server.domain.explaining.tools import Printout
 from lossboard_server.domain.noise import std_error_detrended
 from lossboard_server.domain.objective import Step, steps_of
+from lossboard_server.domain.points import Point, bucket_rows, merge_all_points
 from lossboard_server.domain.smoothing import Smoothing
-from lossboard_server.domain.summary import Row, Summary, merge_all
+from lossboard_server.domain.summary import Row, Summary
 from lossboard_server.domain.views import EpochViews, needs_rows, view_epoch, views_of_rows
 from oracle import CASES, Case, is_close, sent
 from oracle.rows import by_rank, rows_of
@@ -108,8 +109,8 @@ def read_two_epochs(reading: Reading) -> list[float]:
     return first + second
 
 
-def read_buckets(reading: Reading, take: Callable[[Summary], float | None]) -> list[float | None]:
-    return [take(bucket.summary) for bucket in bucket_rows(reading.rows, 2, {(0, 0): 1})]
+def read_buckets(reading: Reading, take: Callable[[Point], float | None]) -> list[float | None]:
+    return [take(point) for point in bucket_rows(reading.rows, 2, {(0, 0): 1}).rows]
 
 
 def without_divisor(reading: Reading) -> float | None:
@@ -158,12 +159,12 @@ READERS: dict[str, Callable[[Reading], Any]] = {
     "n_duplicates": lambda r: r.merged.items_seen - r.case.traits["dataset_items"],
     # Buckets.
     "bucket_means": lambda r: read_buckets(r, lambda s: s.mean),
-    "bucket_sum_w": lambda r: read_buckets(r, lambda s: s.weight[0]),
-    "bucket_sum_wx": lambda r: read_buckets(r, lambda s: s.weighted[0]),
+    "bucket_sum_w": lambda r: read_buckets(r, lambda s: s.weight),
+    "bucket_sum_wx": lambda r: read_buckets(r, lambda s: s.weighted),
     "bucket_min": lambda r: read_buckets(r, lambda s: s.low),
     "bucket_max": lambda r: read_buckets(r, lambda s: s.high),
     "wrong_mean_of_bucket_means": lambda r: mean(read_buckets(r, lambda s: s.mean)),
-    "merged_mean": lambda r: merge_all(b.summary for b in bucket_rows(r.rows, 2, {(0, 0): 1})).mean,
+    "merged_mean": lambda r: merge_all_points(bucket_rows(r.rows, 2, {(0, 0): 1}).rows).mean,
     # What frameworks print.
     "interval_means": lambda r: [record["loss"] for record in read_bar(r)],
     "interval_lengths": lambda r: [record["batch_size"] for record in read_bar(r)],

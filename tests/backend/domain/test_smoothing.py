@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossboard_server.domain.curves import Standing, bucket_rows, draw, warm_up
+from lossboard_server.domain.curves import Standing, draw, warm_up
+from lossboard_server.domain.points import bucket_rows
 from lossboard_server.domain.smoothing import Smoothing, smooth
-from lossboard_server.domain.summary import summarise
 from oracle.rows import rows_of
 
 means = st.lists(st.floats(-100, 100), min_size=1, max_size=30)
@@ -66,7 +66,7 @@ def test_a_zoomed_range_begins_where_the_whole_curve_stands() -> None:
     rows = rows_of(made)
     whole = draw(bucket_rows(rows, 1, {(0, 0): 1}), "batch", Standing(), Smoothing(8.0))
     smoothing = Smoothing(8.0)
-    warm_up(smoothing, [summarise([row]) for row in rows[:12]])
+    warm_up(smoothing, bucket_rows(rows[:12], 1, {(0, 0): 1}).rows)
     zoomed = draw(bucket_rows(rows[12:], 1, {(0, 0): 1}), "batch", Standing(), smoothing)
     assert whole.smooth is not None
     assert zoomed.smooth == whole.smooth[12:]
