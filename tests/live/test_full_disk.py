@@ -2,7 +2,6 @@
 
 import errno
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from accounts import Loop, count_rows, find_faults
 from lossboard.journal.journal import Bounds
 from processes import Service, poll
+from small_disk import fill, small_disk
 
 pytestmark = pytest.mark.live
 
@@ -26,17 +26,8 @@ Start = Callable[..., Loop]
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command here")
-    if mounted.returncode != 0:
-        pytest.skip(f"a small disk can't be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", DISK_BYTES) as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -52,18 +43,6 @@ def start(tmp_path: Path, service: Service, disk: Path) -> Iterator[Start]:
     yield start_loop
     for loop in loops:
         loop.kill()
-
-
-def fill(disk: Path) -> Path:
-    """Leave no room on the disk, and return what has to go to make some."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while file.write(bytes(4096)) == 4096:
-                pass
-        except OSError:
-            return filler
-    return filler
 
 
 def test_disk_that_is_full_in_the_middle_costs_nothing_that_memory_holds(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from accounts import Loop, count_rows, find_faults
+from accounts import Loop, count_rows, find_disagreements, find_faults
 from processes import Service, poll
 
 pytestmark = pytest.mark.live
 
-KILLS = [10, pytest.param(50, marks=pytest.mark.soak)]
+KILLS = [10, pytest.param(100, marks=pytest.mark.soak)]
 UP_S = 0.5  # at most, before a kill
 DOWN_S = 0.3  # at most, before the next start
 
@@ -44,6 +44,7 @@ def test_every_record_is_there_once_after_random_kills_of_the_service(
     assert not any(about["dropped"].values())
     poll(lambda: is_all_there(service, {0: loop.logged()}), "the last records")
     assert find_faults(database, {0: loop.logged()}) == []
+    assert find_disagreements(database) == []
     assert all(run["state"] == "finished" for run in service.get("/api/v1/runs")["runs"])
 
 
@@ -119,6 +120,7 @@ def check_all_delivered(service: Service, killed: list[Loop]) -> None:
     print(logged)
     logged[following.epoch] = following.logged()
     assert find_faults(service.folder / "lossboard.db", logged, killed={loop.epoch for loop in killed}) == []
+    assert find_disagreements(service.folder / "lossboard.db") == []
     assert sum(logged.values()) > 100, "too little was logged to show anything"
     assert journals(service) == []
 

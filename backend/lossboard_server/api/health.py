@@ -34,10 +34,14 @@ async def answer_health(request: Request, nonce: str | None = None) -> dict[str,
 
 @router.get("/readyz")
 def answer_readiness(request: Request) -> dict[str, str]:
-    """Say whether the database answers; 503 where it doesn't."""
+    """Say whether the database answers; 503 where it doesn't. `storage` tells of a full disk or of damage."""
     try:
         request.app.state.store.ping()
     except Exception as error:
-        _log.exception("the database does not answer")
-        raise Unavailable("The database does not answer; the service's log has the cause.") from error
-    return {"status": "ready"}
+        # One line and no traceback: a balancer asks every second.
+        _log.warning("the database does not answer: %s", str(getattr(error, "orig", error)).strip())
+        detail = "The database does not answer; the service's log has the cause."
+        raise Unavailable(detail, headers={"Retry-After": "1"}) from error
+    storage = request.app.state.store.condition.storage
+    # Ready all the same: what is stored can be read, and no other service has this file.
+    return {"status": "ready"} if storage == "ok" else {"status": "ready", "storage": storage}

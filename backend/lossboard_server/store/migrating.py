@@ -6,14 +6,21 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
+from lossboard_server.store.database import lock_schema
+from lossboard_server.store.preflight import check_version
+from lossboard_server.store.refusals import NewerDatabase
+
+__all__ = ["HEAD", "MIGRATIONS", "NewerDatabase", "known_versions", "migrate"]
+
 HEAD = "0002"
 """The newest migration; a test holds it to the folder."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-class NewerDatabase(RuntimeError):
-    """The database was written by a later release than this one."""
+def known_versions() -> frozenset[str]:
+    """Name the migrations that this release has."""
+    return frozenset(path.stem for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def migrate(engine: Engine) -> None:
@@ -25,11 +32,8 @@ def migrate(engine: Engine) -> None:
         found = _revision(connection)
     if found == HEAD:
         return
-    if found is not None and not (MIGRATIONS / "versions" / f"{found}.py").exists():
-        raise NewerDatabase(
-            f"The database is at version {found}, and this Lossboard knows only up to {HEAD}. "
-            "Upgrade Lossboard, or name another file with --database."
-        )
+    if found is not None:
+        check_version(found, known_versions())
     # Imported here: alembic takes 0.2 s, and a start at HEAD needs none of it.
     from alembic import command
     from alembic.config import Config
@@ -37,8 +41,11 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine.connect().execution_options(writes=True) as connection, _without_foreign_keys(connection):
+        lock_schema(connection)  # replicas start together
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        if found == "0001":
+            _make_epoch_tier(connection)
 
 
 @contextmanager
@@ -62,6 +69,14 @@ def _without_foreign_keys(connection: Connection) -> Iterator[None]:
                 raise RuntimeError(f"The migration would leave rows of {broken[0]} without their run.")
     finally:
         driver.execute("PRAGMA foreign_keys = ON")
+
+
+def _make_epoch_tier(connection: Connection) -> None:
+    """Give every run of the first release its buckets over epochs, in the upgrade's transaction."""
+    from lossboard_server.store.epoch_tier import rebuild_epoch_tier
+
+    for run in connection.execute(text("SELECT key FROM runs")).scalars().all():
+        rebuild_epoch_tier(connection, run)
 
 
 def _revision(connection: Connection) -> str | None:

@@ -1,0 +1,59 @@
+"""Damage that is met while the service runs: what it stands in is told, the rest goes on."""
+
+import json
+import sqlite3
+import urllib.error
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from processes import Service, running_service
+
+pytestmark = pytest.mark.live
+
+
+def overwrite_table(database: Path, table: str) -> None:
+    """Overwrite the page that a table begins with."""
+    with closing(sqlite3.connect(database)) as connection:
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
+        query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        page = connection.execute(query, (table,)).fetchone()[0]
+    with database.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xa5" * size)
+
+
+def ask(service: Service, method: str, path: str, body: object = None) -> dict[str, Any]:
+    """Ask, and return the answer or the problem."""
+    try:
+        return dict(
+            json.loads(service.fetch(method, path, None if body is None else json.dumps(body).encode()))
+        )
+    except urllib.error.HTTPError as error:
+        with error:
+            return dict(json.load(error))
+
+
+def test_damaged_page_fails_what_needs_it_and_the_service_stays_up(tmp_path: Path) -> None:
+    rows = [{"epoch": 0, "batch": batch, "loss": 1.0, "batch_size": 2} for batch in range(3000)]
+    with running_service(tmp_path) as service:
+        service.send("PUT", "/api/v1/runs/r", {})
+        service.send("POST", "/api/v1/runs/r/records", {"records": rows})
+        service.stop()
+        overwrite_table(tmp_path / "lossboard.db", "buckets")
+        service.start()
+        for method, path, body in (
+            ("GET", "/api/v1/curves?run=r&series=train/loss&x=batch&points=100", None),
+            ("POST", "/api/v1/runs/r/records", {"records": rows[:1]}),
+        ):
+            problem = ask(service, method, path, body)
+            assert (problem.get("status"), problem.get("code")) == (500, "storage-damaged"), problem
+            assert "lossboard doctor" in problem["detail"]
+        assert ask(service, "GET", "/readyz") == {"status": "ready", "storage": "damaged"}
+        (epoch,) = ask(service, "GET", "/api/v1/runs/r/epochs?series=train/loss")["epochs"]
+        assert epoch["batches_seen"] == 3000
+        assert ask(service, "PUT", "/api/v1/runs/other", {})["created"]
+        assert "run `lossboard doctor`" in service.log
+        assert "Traceback" not in service.log
