@@ -1,6 +1,8 @@
 """The curves of several runs as columns, with the reasons why they can't be compared."""
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -12,6 +14,14 @@ from lossboard import wire
 from lossboard_server import __version__
 from lossboard_server.api.answers import answer_cached
 from lossboard_server.api.drawing import Request, RunDrawing
+from lossboard_server.api.following import (
+    CannotFollowError,
+    Cursor,
+    Follow,
+    follow_run,
+    name_question,
+    read_cursor,
+)
 from lossboard_server.domain.comparability import compare
 from lossboard_server.domain.noise import MAX_ROWS
 from lossboard_server.store.budget import Budget, Memo
@@ -49,7 +59,12 @@ def get_curves(
     since: Annotated[str | None, Query(max_length=4000)] = None,
     hidden: Literal["no", "show"] = "no",
 ) -> Response:
-    """Draw curves, decimated so that no extreme is lost; with `since`, nothing where nothing changed.
+    """Draw curves, decimated so that no extreme is lost.
+
+    With `since`, the cursor of an answer to the same question, only what changed after it: of a
+    curve that is told replace everything from its `from_x`, what is not told is as it was.
+    `reset`: forget all that is there. That is so where buckets become wider, a record came late,
+    an attempt began, or validation passes are not placed by their time.
 
     `smooth` is a half-life in items: on axes other than epoch the view `smooth` comes with it,
     for the eye only. A step objective that needs the records one by one is told of the newest
@@ -61,43 +76,89 @@ def get_curves(
     for run_id in run:
         wire.check_run_id(run_id)
     wanted = Request(x, tuple(view or ()), tuple(series or ()), points, first, last, smooth)
+    question = name_question((*run, x, view, series, points, first, last, smooth, hidden))
     store: Store = request.app.state.store
     with store.reading() as connection:
         found = [find_run(connection, run_id) for run_id in dict.fromkeys(run)]
-        cursor = "_".join(f"{row.key}.{row.version}" for row in found)
-        etag = _hash(request.url.query, cursor)
+        etag = _hash(request.url.query, found)
         if etag in request.headers.get("if-none-match", ""):
             return answer_cached(request, None, etag)
-        if since == cursor:
-            answer = {"cursor": cursor, "x": x, "reset": False, "from_x": None, "curves": [], "warnings": []}
-        else:
-            answer = {
-                "cursor": cursor,
-                "x": x,
-                "reset": True,
-                "from_x": None,
-                **_draw(connection, found, wanted, store.memo, has_hidden=hidden == "show"),
-            }
+        chart = _Chart(connection, found, wanted, store.memo)
+        cursor = read_cursor(since) if since and hidden == "no" else None
+        answer = None
+        if cursor is not None and cursor.question == question and first is None and last is None:
+            answer = chart.follow(cursor)
+        if answer is None:
+            answer = chart.draw(question, has_hidden=hidden == "show")
     return answer_cached(request, answer, etag)
 
 
-def _draw(
-    connection: Connection, runs: list[Any], wanted: Request, memo: Memo, *, has_hidden: bool
-) -> dict[str, Any]:
-    share = MAX_ROWS // len(runs)
-    drawings = [RunDrawing(connection, run, wanted, Budget(share, memo)) for run in runs]
-    if wanted.x != "epoch" and len(drawings) > 1:
-        wanted.least_width = max(drawing.width() for drawing in drawings)
-    facts = [fact for drawing in drawings for fact in drawing.facts()]
-    warnings = [*compare(facts), *(note for drawing in drawings for note in drawing.notes())]
-    drawn = {
-        "curves": [curve for drawing in drawings for curve in drawing.curves()],
-        "warnings": [warning.as_json() for warning in warnings],
-    }
-    if has_hidden:
-        drawn["hidden"] = [curve for drawing in drawings for curve in drawing.hidden()]
-    return drawn
+@dataclass(slots=True)
+class _Chart:
+    """The runs of one question."""
+
+    connection: Connection
+    runs: list[Any]
+    wanted: Request
+    memo: Memo
+
+    def draw(self, question: str, *, has_hidden: bool) -> dict[str, Any]:
+        """Draw all of every curve."""
+        drawings = self._open([None] * len(self.runs))
+        self.wanted.least_span = max(drawing.span() for drawing in drawings)
+        width = max(drawing.width() for drawing in drawings) if self.wanted.x != "epoch" else 1
+        self.wanted.least_width = width
+        told: dict[str, Any] = {"from_x": None}
+        told["curves"] = [curve for drawing in drawings for curve in drawing.curves()]
+        if has_hidden:
+            told["hidden"] = [curve for drawing in drawings for curve in drawing.hidden()]
+        cursor = Cursor(question, width, self.wanted.least_span)
+        return self._answer(cursor, drawings, told, is_reset=True)
+
+    def follow(self, cursor: Cursor) -> dict[str, Any] | None:
+        """Draw what changed since a cursor; None where all must be drawn anew."""
+        if cursor.runs.keys() != {run.key for run in self.runs}:
+            return None
+        x = self.wanted.x
+        self.wanted.least_width, self.wanted.least_span = cursor.width, cursor.span
+        try:
+            follows = [follow_run(self.connection, run, cursor.runs[run.key], x) for run in self.runs]
+            drawings = self._open(follows)
+            if any(drawing.span() > cursor.span for drawing in drawings):
+                raise CannotFollowError
+            curves = [curve for drawing in drawings for curve in drawing.curves()]
+            cuts = [curve["from_x"] for curve in curves]
+            told = {"from_x": min(cuts) if cuts and None not in cuts else None, "curves": curves}
+            answer = self._answer(Cursor(cursor.question, cursor.width, cursor.span), drawings, told)
+        except CannotFollowError:
+            self.wanted.least_width = self.wanted.least_span = 1
+            return None
+        return answer
+
+    def _open(self, follows: Sequence[Follow | None]) -> list[RunDrawing]:
+        share = MAX_ROWS // len(self.runs)
+        return [
+            RunDrawing(self.connection, run, self.wanted, Budget(share, self.memo), follow)
+            for run, follow in zip(self.runs, follows, strict=True)
+        ]
+
+    def _answer(
+        self, cursor: Cursor, drawings: list[RunDrawing], told: dict[str, Any], *, is_reset: bool = False
+    ) -> dict[str, Any]:
+        facts = [fact for drawing in drawings for fact in drawing.facts()]
+        warnings = [*compare(facts), *(note for drawing in drawings for note in drawing.notes())]
+        cursor.runs = {run.key: drawing.seen() for run, drawing in zip(self.runs, drawings, strict=True)}
+        if any(seen.points > self.wanted.points for seen in cursor.runs.values()) and not is_reset:
+            raise CannotFollowError  # a wider bucket may be due
+        return {
+            "cursor": str(cursor),
+            "x": self.wanted.x,
+            "reset": is_reset,
+            **told,
+            "warnings": [warning.as_json() for warning in warnings],
+        }
 
 
-def _hash(query: str, cursor: str) -> str:
-    return f'"{hashlib.sha256(f"{__version__} {query} {cursor}".encode()).hexdigest()[:32]}"'
+def _hash(query: str, runs: list[Any]) -> str:
+    versions = "_".join(f"{run.key}.{run.version}" for run in runs)
+    return f'"{hashlib.sha256(f"{__version__} {query} {versions}".encode()).hexdigest()[:32]}"'

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from lossboard_server.api.epoch_curves import draw_epochs
 from lossboard_server.api.facts import gather_facts
+from lossboard_server.api.following import ENDED, CannotFollowError, Follow, Seen
 from lossboard_server.api.hidden_curves import draw_hidden
 from lossboard_server.api.marks import mark_attempts, note_attempts
 from lossboard_server.api.reader import Request, RunReader
@@ -22,19 +23,60 @@ class RunDrawing:
     """One run as its curves are drawn: its series read once, whatever is asked of them."""
 
     def __init__(
-        self, connection: Connection, run: Any, wanted: Request, budget: Budget | None = None
+        self,
+        connection: Connection,
+        run: Any,
+        wanted: Request,
+        budget: Budget | None = None,
+        follow: Follow | None = None,
     ) -> None:
-        self._reader = RunReader(connection, run, wanted, Budget() if budget is None else budget)
+        self._reader = RunReader(connection, run, wanted, Budget() if budget is None else budget, follow)
         self._records = RecordCurves(self._reader)
+        self._points = 0
 
     def curves(self) -> Iterator[dict[str, Any]]:
-        """Yield each wanted series of this run as the wire's columns."""
-        for series in self._reader.wanted_series:
-            if self._reader.wanted.x == "epoch":
-                drawn = draw_epochs(self._reader, self._records, series)
-            else:
-                drawn = self._records.draw(series)
-            yield drawn | {"attempts": mark_attempts(self._reader, series)}
+        """Yield each wanted series of this run as the wire's columns; for a follower what changed of them.
+
+        Raises: CannotFollowError.
+        """
+        reader = self._reader
+        if reader.follow is not None and not reader.follow.has_changed:
+            return
+        if reader.follow is not None and self._moves_marks(reader.follow):
+            raise CannotFollowError
+        for series in reader.wanted_series:
+            drawn = (
+                draw_epochs(reader, self._records, series)
+                if reader.wanted.x == "epoch"
+                else self._records.draw_changed(series)
+            )
+            if drawn is not None:
+                if series.is_train:
+                    self._points = max(self._points, self._records.count(series))
+                # A follower has the marks: where they may have moved, all is told anew.
+                marks = {} if reader.follow else {"attempts": mark_attempts(reader, series)}
+                yield drawn | marks
+
+    def _moves_marks(self, follow: Follow) -> bool:
+        """Whether the mark of an attempt's beginning may stand elsewhere now."""
+        if not self._reader.all_series:
+            return False
+        series = self._reader.all_series[0]
+        return any(
+            follow.is_behind(attempt, series.stretches[attempt.key], self._reader.wanted.x)
+            for attempt in series.attempts[1:]
+        )
+
+    def seen(self) -> Seen:
+        """Tell what a page has of this run once its curves were drawn."""
+        reader = self._reader
+        incomplete = reader.progress.first_incomplete
+        before = 0 if reader.follow is None else reader.follow.seen.points
+        return Seen(reader.run.version, ENDED if incomplete is None else incomplete, before + self._points)
+
+    def span(self) -> int:
+        """Return how many epochs a point spans, of the longest of the wanted series."""
+        return max((self._reader.span(series) for series in self._reader.wanted_series), default=1)
 
     def hidden(self) -> Iterator[dict[str, Any]]:
         """Yield what later attempts hide of this run's newest attempts, no finer than its curves."""

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from lossboard_server.api.reader import RunReader, tell_epoch
 from lossboard_server.api.record_curves import RecordCurves
+from lossboard_server.api.span_curves import cut_at, draw_spans, told_laps
 from lossboard_server.domain.course import place_passes
 from lossboard_server.domain.extent import measure_extent
 from lossboard_server.domain.summary import merge_all
@@ -21,7 +22,16 @@ class _Point(NamedTuple):
 
 
 def draw_epochs(reader: RunReader, records: RecordCurves, series: Series) -> dict[str, Any]:
-    """Return a series' curve over epochs as the wire's columns; epoch 0 ends at 0."""
+    """Return a series' curve over epochs as the wire's columns; epoch 0 ends at 0.
+
+    Where there are more epochs than points, neighbours are one point: `bands` then has the
+    least and the greatest of each view. For a follower its end, from the first epoch that may
+    have changed.
+
+    Raises: CannotFollowError.
+    """
+    if any(lap.width > 1 for lap in told_laps(reader, series)):
+        return draw_spans(reader, series)
     epochs = reader.epochs(series)
     drawn = reader.views(series)
     low, high = _bound_ranks(reader, series)
@@ -33,6 +43,7 @@ def draw_epochs(reader: RunReader, records: RecordCurves, series: Series) -> dic
         "views": reader.wanted.select({name: [views.value(name) for views in drawn] for name in EPOCH_VIEWS}),
         "low": None,
         "high": None,
+        "bands": None,
         "rank_low": low,
         "rank_high": high,
         "count": [views.merged.seen for views in drawn],
@@ -44,6 +55,7 @@ def draw_epochs(reader: RunReader, records: RecordCurves, series: Series) -> dic
         "complete": [reader.is_complete(epoch) for epoch in epochs],
         "events": [],
         "shown": len(epochs),
+        "from_x": cut_at(reader, [point.x for point in points]),
     }
 
 
@@ -64,7 +76,7 @@ def _place(reader: RunReader, series: Series) -> list[_Point]:
 
 def _place_passes(reader: RunReader, records: RecordCurves, series: Series, train: Series) -> list[_Point]:
     """Place validation passes where training stood."""
-    passes = [lap.point for lap in reader.laps(series)]
+    passes = [lap.point for lap in told_laps(reader, series)]
     places = place_passes(passes, reader.legs(train), lambda: records.course(train))
     return [_Point(place.epoch, place.standing.items) for place in places]
 
@@ -72,7 +84,7 @@ def _place_passes(reader: RunReader, records: RecordCurves, series: Series, trai
 def _bound_ranks(reader: RunReader, series: Series) -> tuple[Column | None, Column | None]:
     """Return the least and the greatest per item of each epoch's ranks; None where one rank trained."""
     epochs = reader.epochs(series)
-    if all(len(epoch.ranks) < 2 for epoch in epochs):
+    if all(lap.ranks < 2 for lap in reader.laps(series)):  # of all epochs, also where a follower is told few
         return None, None
     low: Column = []
     high: Column = []

@@ -7,17 +7,22 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from lossboard_server.api.following import Follow
 from lossboard_server.domain.course import Leg
-from lossboard_server.domain.curves import Standing
+from lossboard_server.domain.curves import Standing, choose_epoch_width
+from lossboard_server.domain.epoch_pyramid import EPOCH_WIDTHS
 from lossboard_server.domain.points import merge_points
 from lossboard_server.domain.views import EpochViews
 from lossboard_server.store.budget import Budget
 from lossboard_server.store.laps import Lap, read_laps
 from lossboard_server.store.progress import Progress, read_progress
-from lossboard_server.store.reading import Epoch, read_epoch, read_epochs, view
+from lossboard_server.store.reading import LAST_EPOCH, Epoch, read_epoch, read_epochs, read_epochs_from, view
 from lossboard_server.store.series import Series, read_series
+from lossboard_server.store.spans import find_extent, read_spans
 
 OBJECTIVE = "step_objective"
+FEW_EPOCHS = 64  # are read one by one: less than looking for buckets of them costs
+MARGIN_EPOCHS = 16  # before the first that a follower is told of: epochs may be left out
 
 
 @dataclass(slots=True)
@@ -34,6 +39,9 @@ class Request:
     """Of the smoothed view, in items; None: it is not wanted."""
     least_width: int = 1
     """In batches: a curve of every record beside one of buckets would look the noisier, and be a lie."""
+
+    least_span: int = 1
+    """In epochs, for the same reason."""
 
     def wants(self, view: str) -> bool:
         """Whether a view is asked for."""
@@ -52,6 +60,8 @@ class RunReader:
     run: Any
     wanted: Request
     budget: Budget = field(default_factory=Budget)
+    follow: Follow | None = None
+    """What a follower is told; None: everything."""
     all_series: list[Series] = field(init=False)
     progress: Progress = field(init=False)
     hidden: Counter[int] = field(default_factory=Counter)
@@ -73,16 +83,45 @@ class RunReader:
         return [series for series in self.all_series if not wanted or series.name in wanted]
 
     def epochs(self, series: Series) -> list[Epoch]:
-        """Return a series' visible epochs, of validation every pass."""
+        """Return a series' visible epochs, of validation every pass; for a follower those it is told of."""
         if series.name not in self._epochs:
-            self._epochs[series.name] = read_epochs(self.connection, series, hidden=self.hidden)
+            if self.follow is not None:
+                first = max(int(min(self.follow.first, LAST_EPOCH)), 0)
+                self._epochs[series.name] = read_epochs_from(self.connection, series, first)
+            else:
+                self._epochs[series.name] = read_epochs(self.connection, series, hidden=self.hidden)
         return self._epochs[series.name]
 
     def laps(self, series: Series) -> list[Lap]:
         """Return the same as points, which is what most of a curve needs of them."""
         if series.name not in self._laps:
-            self._laps[series.name] = read_laps(self.connection, series)
+            self._laps[series.name] = self._read_laps(series)
         return self._laps[series.name]
+
+    def span(self, series: Series) -> int:
+        """Return how many epochs a point of the series spans, a power of 4."""
+        extent = find_extent(self.connection, series)
+        if extent is None:
+            return self.wanted.least_span
+        epochs = extent[1] - max(extent[0], 0) + 1
+        return max(choose_epoch_width(epochs, self.wanted.points), self.wanted.least_span)
+
+    def _read_laps(self, series: Series) -> list[Lap]:
+        """Read the epochs that something is told of one by one, or by as many as make a point."""
+        extent = find_extent(self.connection, series)
+        span = self.span(series)
+        if extent is None or (span == 1 and extent[1] - extent[0] < FEW_EPOCHS):
+            return read_laps(self.connection, series)
+        first, last = max(extent[0], 0), extent[1]
+        laps = read_laps(self.connection, series, -1, -1) if extent[0] < 0 else []
+        if self.follow is not None:
+            told = int(min(self.follow.first, last + 1)) // span * span - max(span, MARGIN_EPOCHS)
+            if told > first:
+                laps += read_spans(self.connection, series, first, told - 1, EPOCH_WIDTHS[-1])
+                first = told
+        if span > 1:
+            return laps + read_spans(self.connection, series, first, last, span)
+        return laps + read_laps(self.connection, series, first, last)
 
     def views(self, series: Series) -> list[EpochViews]:
         """Return the views of its epochs; the budget is spent on the newest first."""
@@ -101,12 +140,13 @@ class RunReader:
             return None
         complete = (lap for lap in reversed(laps) if self.progress.is_complete(lap.place[0]))
         number = next(complete, laps[-1]).place[0]
-        epoch = self._read_epoch(series, number)[-1]
+        # Of many epochs together the last may be missing; the newest of all stands by itself.
+        epoch = (self._read_epoch(series, number) or self._read_epoch(series, laps[-1].place[0]))[-1]
         return epoch, view(self.connection, series, epoch, Budget(0, self.budget.memo))
 
     def _read_epoch(self, series: Series, number: int) -> list[Epoch]:
         """Return an epoch with its ranks, of validation its passes."""
-        if series.name in self._epochs:
+        if series.name in self._epochs and self.follow is None:
             return [epoch for epoch in self._epochs[series.name] if epoch.epoch == number]
         key = (series.name, number)
         if key not in self._single:

@@ -1,24 +1,20 @@
 """Curves over batches, items, tokens, steps and time: which range, which width of bucket."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lossboard import wire
+from lossboard_server.api.following import CannotFollowError, Follow
+from lossboard_server.api.ranges import find_section
 from lossboard_server.api.reader import RunReader, tell_epoch
-from lossboard_server.api.sections import Section, begin_at, read_section
-from lossboard_server.domain.course import Course, Leg, draw_places, place_passes
+from lossboard_server.api.sections import Section, read_section
+from lossboard_server.api.warming import read_before
+from lossboard_server.domain.course import Course, Leg, draw_places, find_times, place_passes
 from lossboard_server.domain.curves import Curve, Standing, draw, warm_up
-from lossboard_server.domain.descent import Mark
 from lossboard_server.domain.points import NOTHING, Point, Points
-from lossboard_server.domain.pyramid import SMALLEST_WIDTH
 from lossboard_server.domain.smoothing import Smoothing
 from lossboard_server.errors import FieldError, InvalidInput
-from lossboard_server.store.laps import Lap
 from lossboard_server.store.series import Series
-
-WARM_UP = 10  # half-lives before a zoomed range: what came earlier weighs less than a thousandth
-WARM_UP_POINTS = 5_000  # read for it at most: in coarser buckets the order of their batches is lost
 
 
 @dataclass(slots=True)
@@ -38,6 +34,19 @@ class RecordCurves:
             if series.is_train
         ]
         return max(widths, default=1)
+
+    def count(self, series: Series) -> int:
+        """Return how many points a training series' curve has at most."""
+        section, width = self._section(series)
+        return len(section.laps) if width is None else section.count(width)
+
+    def draw_changed(self, series: Series) -> dict[str, Any] | None:
+        """Return a series' curve; for a follower its changed end, None where it has not changed.
+
+        Raises: CannotFollowError.
+        """
+        follow = self.reader.follow
+        return None if follow is not None and not self._has_changed(series, follow) else self.draw(series)
 
     def draw(self, series: Series) -> dict[str, Any]:
         """Return a series' curve as the wire's columns."""
@@ -60,23 +69,68 @@ class RecordCurves:
                 for e in curve.events
             ],
             "shown": len(curve.x),
+            "from_x": None if self.reader.follow is None else self._cut(series, curve),
         }
+
+    def _has_changed(self, series: Series, follow: Follow) -> bool:
+        mark = follow.marks.get(series.key)
+        if series.is_train:
+            return mark is not None
+        train = self.reader.train_of(series)
+        if mark is not None or (
+            train is not None and follow.marks.get(train.key) and self._moves(series, train)
+        ):
+            raise CannotFollowError  # a pass may move others of its epoch
+        return False
+
+    def _moves(self, series: Series, train: Series) -> bool:
+        """Tell whether passes of validation may stand elsewhere for what training did since."""
+        section, width = self._section(train)
+        if not section.laps:
+            return False
+        begin = next((point.first_time for point in self._read(train, section, width).rows), None)
+        legs = self.reader.legs(train)
+        epochs: dict[int, list[Point]] = {}
+        for lap in self.reader.laps(series):
+            if lap.width == 1 and lap.place[0] >= section.laps[0].place[0]:
+                epochs.setdefault(lap.place[0], []).append(lap.point)
+            elif lap.width > 1 and lap.place[0] > section.laps[0].place[0]:
+                return True
+        for epoch, passes in epochs.items():
+            times = find_times(legs[epoch], passes) if epoch in legs else None
+            if begin is None or times is None or times[-1] >= begin:
+                return True
+        return False
+
+    def _cut(self, series: Series, curve: Curve) -> float | None:
+        """Return from where on a page replaces what it has; None: from its beginning.
+
+        Raises: CannotFollowError where points before the cut share its place.
+        """
+        section, width = self._section(series)
+        before = section.start(width).standing.on(self.reader.wanted.x)
+        if not section.earlier and not section.start(width).batch:
+            return None
+        first = curve.x[0] if curve.x else None
+        if first is None or before is None or not before < first:
+            raise CannotFollowError
+        return first
 
     def course(self, train: Series) -> Course:
         """Return the course of a training series over the range asked for."""
         section, width = self._section(train)
-        return Course.follow(self._read(train, section, width).rows, _mark(section, width).standing)
+        return Course.follow(self._read(train, section, width).rows, section.start(width).standing)
 
     def _draw_train(self, series: Series) -> Curve:
         wanted = self.reader.wanted
         self._check_tokens(series)
         section, width = self._section(series)
         points = self._read(series, section, width)
-        mark = _mark(section, width)
+        mark = section.start(width)
         smoothing = None
         if wanted.half_life is not None:
             smoothing = Smoothing(wanted.half_life)
-            warm_up(smoothing, self._read_before(series, section, mark, wanted.half_life))
+            warm_up(smoothing, read_before(self.reader, series, section, width, wanted.half_life))
         return draw(points, wanted.x, mark.standing, smoothing, mark.so_far)
 
     def _draw_passes(self, series: Series) -> Curve:
@@ -95,8 +149,11 @@ class RecordCurves:
         return draw_places(passes, places, wanted.x, wanted.half_life)
 
     def _section(self, series: Series) -> tuple[Section, int | None]:
-        section = self._choose(series)
-        return section, section.width(self.reader.wanted.points, self.reader.wanted.least_width)
+        section, least = self._choose(series), self.reader.wanted.least_width
+        width = section.width(self.reader.wanted.points, least)
+        if self.reader.follow is not None and width not in (None, least):
+            raise CannotFollowError  # more is new than a curve has points
+        return section, width
 
     def _read(self, series: Series, section: Section, width: int | None) -> Points:
         # Not kept: 20 runs' buckets held until all are drawn cost the collector a third of the time.
@@ -105,82 +162,12 @@ class RecordCurves:
     def _choose(self, series: Series) -> Section:
         """Choose what lies in the range asked for; on the axis of epochs all of it."""
         if series.name not in self._sections:
-            self._sections[series.name] = self._find_section(series)
+            start = self.start.get(series.name, Standing())
+            self._sections[series.name] = find_section(self.reader, series, start)
         return self._sections[series.name]
-
-    def _find_section(self, series: Series) -> Section:
-        wanted = self.reader.wanted
-        standing = self.start.get(series.name, Standing())
-        laps = self.reader.laps(series)
-        if wanted.x == "epoch" or (wanted.first_x is None and wanted.last_x is None):
-            return Section(standing, laps)
-        ends = [standing]
-        for lap in laps:
-            ends.append(ends[-1].past(lap.point))
-        inside = [n for n in range(len(laps)) if not self._misses(ends[n], ends[n + 1])]
-        if not inside:
-            return Section(standing)
-        first, last = inside[0], inside[-1]
-        section = Section(ends[first], laps[first : last + 1], first)
-        if wanted.first_x is not None and _is_below(ends[first], wanted.x, wanted.first_x):
-            section.marks = self._find(series, laps[first], ends[first], wanted.first_x)
-        if wanted.last_x is not None and not _is_below(ends[last + 1], wanted.x, wanted.last_x):
-            found = self._find(series, laps[last], ends[last], wanted.last_x)
-            if found:
-                section.stop = found[SMALLEST_WIDTH].batch + SMALLEST_WIDTH
-        return section
-
-    def _misses(self, start: Standing, end: Standing) -> bool:
-        """Tell whether an epoch between these lies outside the range asked for."""
-        wanted = self.reader.wanted
-        begins, ends = start.on(wanted.x), end.on(wanted.x)
-        if ends is None:
-            return False
-        is_late = wanted.first_x is not None and ends < wanted.first_x
-        return is_late or (wanted.last_x is not None and begins is not None and begins > wanted.last_x)
-
-    def _find(self, series: Series, lap: Lap, standing: Standing, x: float) -> dict[int, Mark]:
-        axis = self.reader.wanted.x
-        return begin_at(
-            *(self.reader.connection, series, lap, standing),
-            lambda _width, _point, behind: _is_below(behind, axis, x),
-        )
-
-    def _read_before(self, series: Series, section: Section, mark: Mark, half_life: float) -> Sequence[Point]:
-        """Return what came before the range, as far back as a smoothed curve still feels it."""
-        laps = self.reader.laps(series)
-        items, first = mark.so_far.items, section.first
-        while first > 0 and items < WARM_UP * half_life:
-            first -= 1
-            items += laps[first].point.items
-        before = Section(Standing(), laps[first : section.first])
-        if mark.batch:
-            before = Section(Standing(), laps[first : section.first + 1], stop=mark.batch)
-            if first == section.first:
-                before.marks = self._skip(series, laps[first], mark, half_life)
-        return self._read(series, before, before.width(WARM_UP_POINTS)).rows
-
-    def _skip(self, series: Series, lap: Lap, mark: Mark, half_life: float) -> dict[int, Mark]:
-        """Find where in the range's own epoch a smoothed curve begins to feel what came."""
-        enough = mark.standing.items - WARM_UP * half_life
-        return begin_at(
-            *(self.reader.connection, series, lap),
-            Standing(items=mark.standing.items - mark.so_far.items_seen),
-            lambda _width, _point, behind: behind.items < enough,
-        )
 
     def _check_tokens(self, series: Series) -> None:
         if self.reader.wanted.x == "tokens" and series.weight_unit != "tokens":
             run = self.reader.run.id
             message = f"{series.name} of run {run} counts {series.weight_unit}, not tokens; take x=items"
             raise InvalidInput(message, [FieldError("x", message)])
-
-
-def _mark(section: Section, width: int | None) -> Mark:
-    """Return where a section begins when it is drawn at a width; None: in whole epochs."""
-    return Mark(0, section.before, NOTHING) if width is None else section.start(width)
-
-
-def _is_below(standing: Standing, axis: str, x: float) -> bool:
-    place = standing.on(axis)
-    return place is not None and place < x

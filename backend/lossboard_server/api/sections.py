@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from lossboard_server.domain.attempts import ENDLESS
-from lossboard_server.domain.curves import Standing, choose_epoch_width, choose_width
+from lossboard_server.domain.curves import Standing, choose_epoch_width, choose_width, count_buckets
 from lossboard_server.domain.descent import Mark, descend
 from lossboard_server.domain.points import NOTHING, Point, Points, bucket_rows, group_epochs
 from lossboard_server.domain.pyramid import SMALLEST_WIDTH
@@ -24,16 +24,17 @@ class Section:
     before: Standing = field(default_factory=Standing)
     """Where training stood before the first of these laps."""
     laps: Sequence[Lap] = ()
-    first: int = 0
-    """How many laps lie before it."""
+    earlier: Sequence[Lap] = ()
+    """The laps before it."""
     marks: dict[int, Mark] = field(default_factory=dict)
     """Where it begins in the first lap, for each width that has buckets there."""
     stop: int = ENDLESS
     """The batch of the last lap at which it ends."""
 
-    def start(self, width: int) -> Mark:
-        """Return where it begins when it is drawn at this width."""
-        return self.marks.get(max(width, SMALLEST_WIDTH)) or Mark(0, self.before, NOTHING)
+    def start(self, width: int | None) -> Mark:
+        """Return where it begins when it is drawn at this width; None: in whole epochs."""
+        found = None if width is None else self.marks.get(max(width, SMALLEST_WIDTH))
+        return found or Mark(0, self.before, NOTHING)
 
     def batches(self, number: int, width: int) -> range:
         """Return which batches of one of its laps it holds."""
@@ -42,13 +43,23 @@ class Section:
 
     def width(self, points: int, least: int = 1) -> int | None:
         """Return the smallest width that draws it in so many points; None: its epochs must be merged."""
+        if any(lap.width > 1 for lap in self.laps):
+            return None
+        return choose_width(self._sizes(), points, least)
+
+    def count(self, width: int) -> int:
+        """Return how many buckets of a width it has at most."""
+        return count_buckets(self._sizes(), width)
+
+    def _sizes(self) -> list[tuple[int, int, int]]:
+        """Return of each lap its records, its first batch and the one behind its last."""
         stops = [lap.point.last_batch + 1 for lap in self.laps]
         if stops:
             stops[-1] = min(stops[-1], self.stop)
         sizes = [(lap.point.seen, 0, stop) for lap, stop in zip(self.laps, stops, strict=True)]
         if sizes:
             sizes[0] = (sizes[0][0], self.start(SMALLEST_WIDTH).batch, sizes[0][2])
-        return choose_width(sizes, points, least)
+        return sizes
 
 
 def begin_at(
@@ -126,7 +137,7 @@ def _read_rows(connection: Connection, series: Series, section: Section, width: 
 
 
 def _merge_epochs(connection: Connection, series: Series, laps: Sequence[Lap], points: int) -> Points:
-    span = choose_epoch_width(len(laps), points)
+    span = max(choose_epoch_width(len(laps), points), *(lap.width for lap in laps))
     found = Points(list(group_epochs((lap.point for lap in laps), span)), spans_epochs=span > 1)
     last = {point.epoch // span: (point.epoch, point.pass_no, point.number) for point in found.rows}
     note_extremes(connection, series, laps, found, lambda epoch, *_: last[epoch // span])

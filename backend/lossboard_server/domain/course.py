@@ -130,9 +130,8 @@ def _place_group(
     epoch: int, group: Sequence[Point], leg: Leg, at: Callable[[float], Standing]
 ) -> Iterator[Place]:
     origin = max(epoch, 0) - 1
-    times = [point.first_time for point in group if point.first_time is not None]
-    is_told = leg.tells_time and len(times) == len(group) and all(a < b for a, b in pairwise(times))
-    if not is_told:
+    times = find_times(leg, group)
+    if times is None:
         for number in range(1, len(group) + 1):
             share = number / len(group)
             yield Place(between(leg.start, leg.end, share), origin + share)
@@ -141,6 +140,13 @@ def _place_group(
         standing = _stand(leg, time, at)
         made = standing.batches - leg.start.batches
         yield Place(standing, origin + (made / leg.batches if leg.batches else 1.0))
+
+
+def find_times(leg: Leg, group: Sequence[Point]) -> list[float] | None:
+    """Return when each pass of an epoch began; None where that does not tell them apart, or from training."""
+    times = [point.first_time for point in group if point.first_time is not None]
+    is_told = leg.tells_time and len(times) == len(group) and all(a < b for a, b in pairwise(times))
+    return times if is_told else None
 
 
 def _stand(leg: Leg, time: float, at: Callable[[float], Standing]) -> Standing:

@@ -92,12 +92,14 @@ def choose_width(epochs: Sequence[tuple[int, int, int]], max_points: int, least:
     None: there are more epochs than points, and buckets must span epochs.
     """
     for width in WIDTHS if len(epochs) <= max_points else ():
-        if width >= least and (
-            sum(min(seen, (stop - 1) // width - first // width + 1) for seen, first, stop in epochs)
-            <= max_points
-        ):
+        if width >= least and count_buckets(epochs, width) <= max_points:
             return width
     return None
+
+
+def count_buckets(epochs: Sequence[tuple[int, int, int]], width: int) -> int:
+    """Return how many buckets of a width these epochs have at most."""
+    return sum(min(seen, (stop - 1) // width - first // width + 1) for seen, first, stop in epochs)
 
 
 def choose_epoch_width(epochs: int, max_points: int) -> int:

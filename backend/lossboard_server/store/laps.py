@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Double, bindparam, cast, literal, select
 
+from lossboard_server.domain.epoch_pyramid import EpochBucket
 from lossboard_server.domain.points import NOTHING, Point, merge_points, point_of
 from lossboard_server.domain.summary import summarise
 from lossboard_server.store.cuts import CutEpochs
@@ -43,6 +44,8 @@ class Lap:
     """By attempt, in the order in which they came; none where epochs are taken together."""
     width: int = 1
     """Epochs."""
+    whole: EpochBucket | None = None
+    """What the views of these epochs came to, where they are taken together."""
 
     @property
     def place(self) -> tuple[int, int]:

@@ -11,7 +11,6 @@ from lossboard_server.domain.attempts import find_stretches
 from lossboard_server.store.series import read_attempts, read_reach
 from lossboard_server.store.tables import SILENT, EpochRow, SeriesRow, WriterRow
 
-
 # Made once, as in series.py.
 _TRAINED = (
     select(EpochRow.attempt, EpochRow.rank, func.max(EpochRow.epoch).label("newest"))
@@ -32,6 +31,12 @@ class Progress:
 
     newest: dict[int, int]
     ended: set[int]
+
+    @property
+    def first_incomplete(self) -> int | None:
+        """The first epoch that is not complete; None where all ranks have ended."""
+        going = [newest for rank, newest in self.newest.items() if rank not in self.ended]
+        return max(min(going), 0) if going else None if self.newest else 0
 
     def is_complete(self, epoch: int) -> bool:
         """Whether a later epoch or the finish has come from every known rank."""

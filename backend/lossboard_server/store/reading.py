@@ -1,7 +1,7 @@
 """Reading epochs back: the visible ones with their summaries, and the views of each."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -27,16 +27,18 @@ from lossboard_server.store.spread import spread_epochs
 from lossboard_server.store.tables import EpochRow
 
 _epoch = EpochRow.__table__.c
-_ONE_EPOCH = (
+_SOME_EPOCHS = (
     select(*EPOCHS.columns)
     .where(
         _epoch.run == bindparam("run"),
         _epoch.series == bindparam("series"),
         _epoch.attempt == bindparam("attempt"),
-        _epoch.epoch == bindparam("epoch"),
+        _epoch.epoch.between(bindparam("first"), bindparam("last")),
     )
-    .order_by(_epoch.pass_no, _epoch.rank)
+    .order_by(_epoch.epoch, _epoch.pass_no, _epoch.rank)
 )
+
+LAST_EPOCH = 2**31 - 1  # what the column holds
 
 
 class Part(NamedTuple):
@@ -111,9 +113,28 @@ def read_epoch(connection: Connection, series: Series, number: int) -> list[Epoc
     for attempt, stretch in series.stretches.items():
         first, last = stretch.own_epochs(number, number)
         if first <= last:
-            where = {"run": series.run, "series": series.key, "attempt": attempt, "epoch": last}
-            rows += connection.execute(_ONE_EPOCH, where).all()
+            rows += _read_some(connection, series, attempt, last, last)
     return _gather(connection, series, rows, None)
+
+
+def read_epochs_between(
+    connection: Connection, series: Series, attempt: int, first: int, last: int
+) -> list[Epoch]:
+    """Return what is shown of some epochs of one attempt, which counts them from `first` to `last`."""
+    return _gather(connection, series, _read_some(connection, series, attempt, first, last), None)
+
+
+def read_epochs_from(connection: Connection, series: Series, first: int) -> list[Epoch]:
+    """Return the visible epochs from one on, in order."""
+    rows: list[Any] = []
+    for attempt, stretch in series.stretches.items():
+        rows += _read_some(connection, series, attempt, *stretch.own_epochs(first, LAST_EPOCH))
+    return _gather(connection, series, rows, None)
+
+
+def _read_some(connection: Connection, series: Series, attempt: int, first: int, last: int) -> Sequence[Any]:
+    where = {"run": series.run, "series": series.key, "attempt": attempt, "first": first, "last": last}
+    return connection.execute(_SOME_EPOCHS, where).all()
 
 
 def _gather(

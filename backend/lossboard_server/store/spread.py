@@ -15,7 +15,7 @@ def spread_epochs(connection: Connection, series: Series, at_most: int) -> Colum
 
     Cost: a look-up for each: listing all of 10,000 took 26 ms, for every such run of a list.
     """
-    found = ((attempt, _find_span(connection, series, attempt)) for attempt in series.stretches)
+    found = ((attempt, find_span(connection, series, attempt)) for attempt in series.stretches)
     spans = {attempt: span for attempt, span in found if span is not None}
     if not spans:
         return false()
@@ -35,7 +35,7 @@ def spread_epochs(connection: Connection, series: Series, at_most: int) -> Colum
     return or_(*conditions)
 
 
-def _find_span(connection: Connection, series: Series, attempt: int) -> tuple[int, int] | None:
+def find_span(connection: Connection, series: Series, attempt: int) -> tuple[int, int] | None:
     """Return the first and the last epoch of an attempt that are shown, as they are shown; None of none."""
     where = (_epoch.run == series.run, _epoch.series == series.key, _epoch.attempt == attempt)
     # One question each: SQLite looks up a least or a greatest key, and reads all of them for both.

@@ -1,0 +1,215 @@
+"""Following a run: a page that asks only for what is new has the very curves that it would draw anew."""
+
+import math
+import random
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from lossboard_server.domain.points import MAX_EVENTS
+
+COLUMNS = (
+    *("x", "count", "nonfinite", "epoch", "batch", "low", "high", "items", "complete", "pass_no"),
+    *("rank_low", "rank_high"),
+)
+
+
+class Page:
+    """What a page keeps of an answer, and how it takes what is new."""
+
+    def __init__(self, service: TestClient, query: str) -> None:
+        self.service, self.query = service, query
+        self.curves: dict[tuple[str, str], dict[str, Any]] = {}
+        self.cursor: str | None = None
+        self.resets = self.asked = 0
+        self.told = 0
+        """Points of the last answer."""
+
+    def ask(self) -> None:
+        since = f"&since={self.cursor}" if self.cursor else ""
+        answer = self.service.get(f"/api/v1/curves?{self.query}{since}")
+        assert answer.status_code == 200, answer.text
+        told = answer.json()
+        self.asked += 1
+        self.resets += told["reset"]
+        self.told = sum(len(curve["x"]) for curve in told["curves"])
+        if told["reset"]:
+            self.curves = {}
+        for curve in told["curves"]:
+            key = (curve["run"], curve["series"])
+            self.curves[key] = join(self.curves.get(key), curve)
+        self.cursor = told["cursor"]
+
+    def check(self) -> None:
+        """Compare with all of it drawn anew, at the same width."""
+        anew = Page(self.service, self.query)
+        anew.ask()
+        assert self.curves.keys() == anew.curves.keys()
+        for key, curve in anew.curves.items():
+            kept = self.curves[key] | {"views": dict(self.curves[key]["views"])}
+            # What came before a cut is followed for ten half-lives only.
+            smooth = kept["views"].pop("smooth", None), curve["views"].pop("smooth", None)
+            assert smooth[0] == pytest.approx(smooth[1], abs=5e-3)
+            for name in curve:
+                assert alike(kept[name], curve[name]), (key, name, self.query)
+
+
+def join(known: dict[str, Any] | None, told: dict[str, Any]) -> dict[str, Any]:
+    """Replace everything from `from_x` on."""
+    if known is None or told["from_x"] is None:
+        return (known or {}) | told | {"from_x": None, "shown": len(told["x"])}
+    keep = sum(1 for x in known["x"] if x is None or x < told["from_x"])
+    joined = known | told
+    for name, column in told.items():
+        if name == "views":
+            joined[name] = {view: known[name][view][:keep] + own for view, own in column.items()}
+        elif name == "bands" and column is not None:
+            joined[name] = {
+                view: {side: known[name][view][side][:keep] + values for side, values in own.items()}
+                for view, own in column.items()
+            }
+        elif name == "events":
+            before = [e for e in known[name] if e["x"] is None or e["x"] < told["from_x"]]
+            joined[name] = (before + column)[-MAX_EVENTS:]
+        elif name in COLUMNS and isinstance(column, list):
+            joined[name] = (known[name] or [None] * keep)[:keep] + column
+    return joined | {"from_x": None, "shown": len(joined["x"])}
+
+
+def alike(kept: Any, anew: Any) -> bool:
+    if isinstance(anew, dict):
+        return kept.keys() == anew.keys() and all(alike(kept[name], anew[name]) for name in anew)
+    if isinstance(anew, list):
+        return len(kept) == len(anew) and all(map(alike, kept, anew))
+    if isinstance(anew, float) and isinstance(kept, (int, float)):
+        return math.isclose(kept, anew, rel_tol=1e-12, abs_tol=1e-12)
+    return bool(kept == anew)
+
+
+def row(epoch: int | None, batch: int, *, at: float, **more: Any) -> dict[str, Any]:
+    loss = 2.0 + math.sin(batch) / (1 + (epoch or 0))
+    return {"epoch": epoch, "batch": batch, "loss": loss, "batch_size": 4, "time": at, "step": int(at)} | more
+
+
+def post(service: TestClient, run: str, rows: list[dict[str, Any]]) -> None:
+    for first in range(0, len(rows), 5000):
+        answer = service.post(f"/api/v1/runs/{run}/records", json={"records": rows[first : first + 5000]})
+        assert answer.status_code == 200, answer.text
+
+
+def training(epochs: int, batches: int, *, val: int = 0, **more: Any) -> list[dict[str, Any]]:
+    """Return records in the order of training, one a second, with a pass of validation behind each epoch."""
+    rows, at = [], 0.0
+    for epoch in range(epochs):
+        for batch in range(batches):
+            rows.append(row(epoch, batch, at=(at := at + 1), **more))
+        for batch in range(val):
+            rows.append(row(epoch, batch, at=(at := at + 1), split="val", **more))
+    return rows
+
+
+@pytest.mark.parametrize("axis", ["epoch", "batch", "items", "step", "time"])
+@pytest.mark.parametrize(("epochs", "batches", "val"), [(3, 400, 3), (40, 30, 2), (90, 5, 0), (1, 1200, 0)])
+def test_follower_has_the_curves_that_are_drawn_anew(
+    service: TestClient, run: str, axis: str, epochs: int, batches: int, val: int
+) -> None:
+    page = Page(service, f"run=r1&x={axis}&points=2000")
+    rows = training(epochs, batches, val=val)
+    rng = random.Random(epochs)
+    page.ask()
+    while rows:
+        size = rng.choice([3, 10, 40, 100])
+        post(service, "r1", rows[:size])
+        rows = rows[size:]
+        if rng.random() < 0.6:
+            page.ask()
+            page.check()
+    service.post("/api/v1/runs/r1/records", json={"records": [], "state": "finished"})
+    page.ask()
+    page.check()
+    assert page.resets < page.asked, "and it followed"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_follower_of_an_unruly_run_has_the_curves_that_are_drawn_anew(
+    service: TestClient, run: str, seed: int
+) -> None:
+    rng = random.Random(seed)
+    axis = rng.choice(["epoch", "batch", "items", "time", "step"])
+    smooth = rng.choice(["", "&smooth=50"]) if axis != "epoch" else ""
+    pages = [Page(service, f"run=r1&x={axis}&points={points}{smooth}") for points in (40, 300, 5000)]
+    rows = training(rng.choice([2, 6, 120]), rng.choice([4, 40, 150]), val=rng.choice([0, 2]), rank=0)
+    if rng.random() < 0.5:
+        rows = [each | {"rank": rank} for each in rows for rank in (0, 1)]
+    for each in rows:
+        if rng.random() < 0.02:
+            each["loss"] = rng.choice(["NaN", "Infinity"])
+    if rng.random() < 0.5:  # resumed, once it was through
+        rows += [each | {"attempt": 1, "time": each["time"] + 1e5} for each in rows[len(rows) // 2 :]]
+    late = [rows.pop(rng.randrange(len(rows))) for _ in range(min(20, len(rows) // 2))]
+    while rows:
+        size = rng.choice([5, 60, 300])
+        post(service, "r1", rows[:size] + [late.pop() for _ in range(1) if late and rng.random() < 0.3])
+        rows = rows[size:]
+        for page in pages:
+            if rng.random() < 0.5:
+                page.ask()
+                page.check()
+
+
+def test_follower_pays_for_what_is_new(service: TestClient, run: str) -> None:
+    post(service, "r1", training(2, 900))
+    page = Page(service, "run=r1&x=items&points=5000")
+    page.ask()
+    assert (page.told, page.resets) == (1800, 1)
+    post(service, "r1", [row(1, batch, at=2000.0 + batch) for batch in range(900, 910)])
+    page.ask()
+    assert (page.told < 40, page.resets) == (True, 1)
+    page.check()
+
+
+def test_late_record_is_told_from_its_place_on(service: TestClient, run: str) -> None:
+    rows = training(2, 300)
+    missing = rows.pop(450)
+    post(service, "r1", rows)
+    page = Page(service, "run=r1&x=batch&points=5000")
+    page.ask()
+    post(service, "r1", [missing])
+    page.ask()
+    assert 140 < page.told < 190
+    page.check()
+
+
+def test_run_that_has_not_changed_is_not_told(service: TestClient, run: str) -> None:
+    assert service.put("/api/v1/runs/r2", json={}).status_code == 201
+    post(service, "r1", training(1, 50))
+    post(service, "r2", training(1, 50))
+    page = Page(service, "run=r1&run=r2&x=batch")
+    page.ask()
+    post(service, "r2", [row(0, 50, at=90.0)])
+    answer = service.get(f"/api/v1/curves?run=r1&run=r2&x=batch&since={page.cursor}").json()
+    assert (answer["reset"], [curve["run"] for curve in answer["curves"]]) == (False, ["r2"])
+    assert answer["from_x"] == answer["curves"][0]["from_x"]
+
+
+def test_cursor_of_another_question_is_answered_with_everything(service: TestClient, run: str) -> None:
+    post(service, "r1", training(1, 50))
+    cursor = service.get("/api/v1/curves?run=r1&x=batch").json()["cursor"]
+    for query in ("x=items", "x=batch&points=20", "x=batch&smooth=9", "x=batch&from=3"):
+        assert service.get(f"/api/v1/curves?run=r1&{query}&since={cursor}").json()["reset"], query
+    for since in ("nonsense", "", "0-0-0", cursor + "_9.9.9.9", "1.1"):
+        assert service.get(f"/api/v1/curves?run=r1&x=batch&since={since}").json()["reset"], since
+
+
+def test_more_epochs_than_points_are_followed_too(service: TestClient, run: str) -> None:
+    rows = training(1300, 1)
+    post(service, "r1", rows[:1200])
+    for axis in ("epoch", "batch"):
+        page = Page(service, f"run=r1&x={axis}&points=100")
+        page.ask()
+        assert page.told == math.ceil(1200 / 16)
+    post(service, "r1", rows[1200:1230])
+    page.ask()
+    assert (page.told < 10, page.resets) == (True, 1)
+    page.check()
