@@ -32,12 +32,33 @@ const TIMEOUT_MS = 15_000; // longer than any answer over a healthy link; then t
  * @returns {Promise<T>}
  * @throws {ApiError}
  */
-export async function getJson(path, query) {
-  const url = `/api/v1${path}${query ? `?${query}` : ""}`;
+export function getJson(path, query) {
+  return ask(`${path}${query ? `?${query}` : ""}`, {});
+}
+
+/**
+ * Ask the API to change something, and return what it answers.
+ * @template T
+ * @param {"PATCH"|"POST"|"DELETE"} method
+ * @param {string} path            under /api/v1
+ * @param {object} [body]
+ * @returns {Promise<T>}
+ * @throws {ApiError}
+ */
+export function sendJson(method, path, body) {
+  return ask(path, { method, ...(body && { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } }) });
+}
+
+/**
+ * @param {string} path
+ * @param {RequestInit} how
+ * @returns {Promise<any>}
+ */
+async function ask(path, how) {
   /** @type {Response} */
   let response;
   try {
-    response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS), headers: { Accept: "application/json" } });
+    response = await fetch(`/api/v1${path}`, { ...how, signal: AbortSignal.timeout(TIMEOUT_MS), headers: { Accept: "application/json", ...how.headers } });
   } catch {
     throw new ApiError(0, "The service does not answer.");
   }

@@ -4,8 +4,9 @@ const HUES = 8; // as many as stay apart for colour-blind readers; tokens.css ho
 const DASHES = 3; // after the hues, lines differ by dash
 const KEPT_RUNS = 500;
 const STORAGE_KEY = "lossboard.colours";
+const OWN = /^#[0-9a-f]{6}$/;
 
-/** @typedef {{hue: number, dash: number}} Look  hue 1…8, dash 0…2 */
+/** @typedef {{hue: number, dash: number, own: string|null}} Look  hue 1…8, dash 0…2; `own` #rrggbb, which goes before the hue */
 
 /** Dashes of a run's train and val line, by `Look.dash`; val is always the more broken one. */
 export const TRAIN_DASHES = ["solid", "longdashdot", "longdash"];
@@ -18,11 +19,33 @@ export const VAL_DASHES = ["5px,4px", "5px,3px,1px,3px", "2px,3px"];
  */
 
 /**
+ * A look's colour as CSS has it.
+ * @param {Look} look
+ * @returns {string}
+ */
+export function cssColour({ hue, own }) {
+  return own ?? `var(--run-${hue})`;
+}
+
+/**
+ * A look's colour as the charts need it.
+ * @param {Look} look
+ * @param {string[]} hues  of the theme, each as rgb(…)
+ * @returns {string|undefined}
+ */
+export function rgbColour({ hue, own }, hues) {
+  if (own === null) return hues[hue - 1];
+  const [red, green, blue] = [1, 3, 5].map((at) => Number.parseInt(own.slice(at, at + 2), 16));
+  return `rgb(${red}, ${green}, ${blue})`;
+}
+
+/**
  * Hand out looks by order of first sight, so that neighbours in the list differ, and keep them in this browser.
  * @param {Storage} storage
+ * @param {(run: string) => string|null|undefined} ownOf  the colour that somebody gave a run, #rrggbb
  * @returns {Colours}
  */
-export function createColours(storage) {
+export function createColours(storage, ownOf) {
   const slots = readSlots(storage);
 
   /** @param {string} run */
@@ -38,7 +61,8 @@ export function createColours(storage) {
   return {
     look(run) {
       const slot = slotOf(run);
-      return { hue: (slot % HUES) + 1, dash: Math.floor(slot / HUES) };
+      const own = ownOf(run);
+      return { hue: (slot % HUES) + 1, dash: Math.floor(slot / HUES), own: own && OWN.test(own) ? own : null };
     },
     learn(runs) {
       const before = slots.size;

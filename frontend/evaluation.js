@@ -1,5 +1,6 @@
 // The comparison of runs that were evaluated by `lossboard.evaluate`: exact values, and whether they may be compared.
 
+import { cssColour } from "./colours.js";
 import { listen, make, setText } from "./dom.js";
 import { formatAmount, formatCount, formatExact, formatLoss } from "./format.js";
 import { explainMeaning, isDoubtful, labelMeaning, meaningOf } from "./meaning.js";
@@ -94,7 +95,7 @@ function drawTable(loss, isNamed, results, colours) {
  */
 function drawResult({ run, answer, row }, best, colours) {
   const swatch = make("span", { class: "swatch" });
-  swatch.style.setProperty("--hue", `var(--run-${colours.look(run.run).hue})`);
+  swatch.style.setProperty("--hue", cssColour(colours.look(run.run)));
   const name = make("span", { class: "of-name", title: run.name });
   setText(name, run.name);
   const cell = (/** @type {string} */ field, /** @type {string} */ label, /** @type {string|Node} */ text, /** @type {Record<string, string|null>} */ more = {}) =>

@@ -41,22 +41,24 @@ export function startFeed(store) {
   const limiters = [list, search, epochCurves, batchCurves, epochs, details];
 
   async function askList() {
+    const { archived } = store.get();
     /** @type {RunsAnswer} */
-    const answer = await getJson("/runs", new URLSearchParams({ limit: LISTED_RUNS }));
+    const answer = await getJson("/runs", listQuery(archived));
     const runs = answer.runs.map(stampRun);
     const state = store.get();
-    store.set({ runs, total: answer.total, known: mergeRuns(state.known, runs) });
-    if (hasOpened || runs.length === 0) return;
+    if (state.archived !== archived) return; // the other list was asked for meanwhile
+    store.set({ runs, total: answer.total, archivedTotal: answer.archived, known: mergeRuns(state.known, runs) });
+    if (hasOpened || archived || runs.length === 0) return;
     const first = runs.find((run) => run.state === "running") ?? runs[0];
     hasOpened = true;
     if (first) store.set({ selected: [first.run] });
   }
 
   async function askSearch() {
-    const { search: text, total, runs } = store.get();
+    const { search: text, total, runs, archived } = store.get();
     if (!text || total <= (runs?.length ?? 0)) return store.set({ found: [] });
     /** @type {RunsAnswer} */
-    const answer = await getJson("/runs", new URLSearchParams({ limit: LISTED_RUNS, search: text }));
+    const answer = await getJson("/runs", listQuery(archived, text));
     const found = answer.runs.map(stampRun);
     store.set({ found, known: mergeRuns(store.get().known, found) });
   }
@@ -129,7 +131,8 @@ export function startFeed(store) {
     watch(store, (state) => [questionBatches(state)], batchCurves.ask),
     watch(store, (state) => [state.epochCurves, state.why], epochs.ask),
     watch(store, (state) => [state.selected], details.ask),
-    watch(store, (state) => [state.search, state.total], search.ask),
+    watch(store, (state) => [state.archived], list.ask),
+    watch(store, (state) => [state.search, state.total, state.archived], search.ask),
     watch(store, (state) => [state.runs, state.known], planChange),
     listen(window, "online", poll),
     listen(document, "visibilitychange", poll),
@@ -179,11 +182,19 @@ async function getDetail(store, run) {
 }
 
 /**
+ * @param {boolean} archived
+ * @param {string} [search]
+ */
+function listQuery(archived, search) {
+  return new URLSearchParams({ limit: LISTED_RUNS, ...(archived && { archived: "only" }), ...(search && { search }) });
+}
+
+/**
  * A run's own answer in the shape of the list's.
  * @param {RunDetail} detail
  * @returns {Run}
  */
-function listDetail(detail) {
+export function listDetail(detail) {
   return stampRun({ ...detail, series: detail.series.map(({ series }) => series) });
 }
 

@@ -1,6 +1,6 @@
 // What the two figures have in common: ink, cells, axes, marks for what is not a number.
 
-import { TRAIN_DASHES, VAL_DASHES } from "./colours.js";
+import { TRAIN_DASHES, VAL_DASHES, rgbColour } from "./colours.js";
 import { formatNonfinite } from "./format.js";
 import { splitOf } from "./views.js";
 
@@ -161,7 +161,7 @@ export function markNonfinite(axes, name, colour, marks) {
 export function styleLine(curve, look, ink) {
   const isVal = splitOf(curve.series) !== "train";
   return {
-    color: ink.hues[look.hue - 1] ?? ink.ink,
+    color: rgbColour(look, ink.hues) ?? ink.ink,
     width: isVal ? 1.5 : 2,
     dash: (isVal ? VAL_DASHES : TRAIN_DASHES)[look.dash] ?? "solid",
   };

@@ -37,6 +37,17 @@ export function formatCounted(count, noun, plural = `${noun}s`) {
 }
 
 /**
+ * A size as one says it.
+ * @param {number} bytes
+ * @returns {string}
+ */
+export function formatBytes(bytes) {
+  const power = bytes < 1000 ? 0 : Math.min(4, Math.floor(Math.log10(bytes) / 3));
+  const value = bytes / 1000 ** power;
+  return `${value.toLocaleString("en", { maximumSignificantDigits: 3 })} ${["B", "kB", "MB", "GB", "TB"][power]}`;
+}
+
+/**
  * A loss for a table or a list: four decimals, fewer digits where the number is large or tiny.
  * @param {WireNumber|undefined} value
  * @returns {string}

@@ -1,7 +1,7 @@
 // The key over a chart: which colour is which run, and what solid, dashed, ring and cross mean.
 
 import { HIDDEN_DASH } from "./attempts.js";
-import { TRAIN_DASHES, VAL_DASHES } from "./colours.js";
+import { TRAIN_DASHES, VAL_DASHES, cssColour } from "./colours.js";
 import { make, makeSvg } from "./dom.js";
 import { EVALUATED, splitOf } from "./views.js";
 
@@ -30,13 +30,13 @@ export function drawKey(root, { runs, curves, hidden, colours, isEpochs, hasRank
   const isBroken = curves.some((curve) => curve.nonfinite.some((count) => count > 0));
   const isSpread = hasRanks && curves.some((curve) => curve.rank_low?.some((low) => low !== null));
   const isResumed = curves.some((curve) => (curve.attempts?.length ?? 0) > 0);
-  const is = JSON.stringify([runs.map((run) => [run.run, run.name]), splits, isOpen, isBroken, isSpread, hidden.length > 0, isResumed]);
+  const is = JSON.stringify([runs.map((run) => [run.run, run.name, run.colour]), splits, isOpen, isBroken, isSpread, hidden.length > 0, isResumed]);
   if (root.dataset["is"] === is) return;
   root.dataset["is"] = is;
   const drawn = runs.map((run) => {
-    const { hue, dash } = colours.look(run.run);
+    const look = colours.look(run.run);
     const name = make("span", { class: "key-name" }, run.name);
-    return item("key-run", line(TRAIN_DASHES[dash] ?? "solid", `var(--run-${hue})`), name);
+    return item("key-run", line(TRAIN_DASHES[look.dash] ?? "solid", cssColour(look)), name);
   });
   const marks = [];
   if (splits.length > 1) for (const split of splits) marks.push(item("", pictureSplit(split, isEpochs), split));

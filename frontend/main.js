@@ -22,12 +22,12 @@ import { showWhy } from "./why-panel.js";
 /** @type {State} */
 const initial = {
   ...readUrl(location.search), ...readTheme(),
-  runs: null, total: 0, found: [], known: {}, search: "",
+  runs: null, total: 0, archived: false, archivedTotal: 0, found: [], known: {}, search: "",
   connection: { state: "connecting", sinceMs: Date.now() }, fault: null,
   epochCurves: null, batchCurves: null, batchZoom: null, epochs: {}, details: {}, explained: null, whyFault: null,
 };
 const store = createStore(initial);
-const colours = createColours(localStorage);
+const colours = createColours(localStorage, (run) => store.get().known[run]?.colour);
 
 const ends = [
   followTheme(store),

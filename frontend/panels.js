@@ -3,6 +3,7 @@
 import { createHiddenToggle } from "./attempts.js";
 import { figureBatches } from "./batch-figure.js";
 import { createChart } from "./chart.js";
+import { rgbColour } from "./colours.js";
 import { createRadios } from "./controls.js";
 import { make, setText } from "./dom.js";
 import { figureEpochs } from "./epoch-figure.js";
@@ -70,7 +71,7 @@ export function showPanels(root, store, colours) {
 
   const drawEpochs = () => drawEpochPanel(epochs, epochChart, store.get(), colours);
   const drawBatches = () => drawBatchPanel(batches, batchChart, store.get(), colours);
-  const shared = (/** @type {State} */ state) => [layoutInForce(state), state.isDark, state.selected, state.hidden, axisInForce(state)];
+  const shared = (/** @type {State} */ state) => [layoutInForce(state), state.isDark, state.selected, state.hidden, axisInForce(state), ownColours(state)];
   const sizes = new ResizeObserver(() => {
     drawEpochs();
     drawBatches();
@@ -83,6 +84,14 @@ export function showPanels(root, store, colours) {
     mode.dispose, smoothing.dispose, hidden.dispose, epochChart.dispose, batchChart.dispose, () => sizes.disconnect(),
   ];
   return () => ends.forEach((end) => end());
+}
+
+/**
+ * The colours that somebody gave the selected runs, as one value that is another when they are.
+ * @param {State} state
+ */
+function ownColours(state) {
+  return selectedRuns(state).map((run) => run.colour ?? "").join();
 }
 
 /**
@@ -183,7 +192,7 @@ function cutCells(panel, state, curves, hidden, colours) {
   panel.root.style.setProperty("--least", `${rows * ROW_HEIGHT}px`);
   const ink = readInk(panel.root);
   return runs.map((run) => ({
-    title: run.name, colour: ink.hues[colours.look(run.run).hue - 1] ?? ink.ink, curves: curves.filter((curve) => curve.run === run.run),
+    title: run.name, colour: rgbColour(colours.look(run.run), ink.hues) ?? ink.ink, curves: curves.filter((curve) => curve.run === run.run),
     hidden: hidden.filter((curve) => curve.run === run.run),
   }));
 }

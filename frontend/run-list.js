@@ -2,6 +2,7 @@
 
 import { listen, make, setAttribute, setText } from "./dom.js";
 import { formatCount } from "./format.js";
+import { createMenu } from "./run-menu.js";
 import { createRow } from "./run-row.js";
 import { watch } from "./store.js";
 
@@ -28,7 +29,10 @@ export function showRuns(root, store, colours) {
   const count = make("span", { class: "count" });
   const toggle = make("button", { type: "button", class: "button runs-toggle", id: "runs-toggle", "aria-controls": "run-list", "aria-expanded": "false" });
   const list = make("ul", { id: "run-list", "aria-label": "Runs; space shows or hides one, enter shows only one" });
-  root.append(make("div", { class: "runs-head" }, toggle, search, count), list);
+  const archive = make("button", { type: "button", class: "button", id: "archived" });
+  const foot = make("div", { class: "archive" }, archive);
+  root.append(make("div", { class: "runs-head" }, toggle, search, count), list, foot);
+  const menu = createMenu(root, store);
 
   function draw() {
     const state = store.get();
@@ -37,9 +41,13 @@ export function showRuns(root, store, colours) {
     for (const [id, row] of rows) if (!runs.some((run) => run.run === id)) rows.delete(id), row.root.remove();
     runs.forEach((run, i) => {
       const row = rows.get(run.run) ?? addRow(run);
-      row.draw(run, state.selected.includes(run.run), state.details[run.run], state.connection);
+      row.draw(run, colours.look(run.run), state.selected.includes(run.run), state.details[run.run], state.connection);
       if (list.children[i] !== row.root) list.insertBefore(row.root, list.children[i] ?? null);
     });
+    foot.hidden = state.archivedTotal === 0 && !state.archived;
+    setText(archive, state.archived ? "Back to the runs" : `Archived ${formatCount(state.archivedTotal)}`);
+    setAttribute(search, "placeholder", state.archived ? "Search archived runs" : "Search runs");
+    setAttribute(archive, "aria-pressed", String(state.archived));
     const held = Math.max(state.total, runs.length);
     setText(count, state.runs === null ? "" : state.search || runs.length < held ? `${formatCount(runs.length)} of ${formatCount(held)}` : formatCount(held));
     const names = state.selected.map((run) => state.known[run]?.name ?? run);
@@ -49,7 +57,11 @@ export function showRuns(root, store, colours) {
 
   /** @param {Run} run */
   function addRow(run) {
-    const row = createRow(run.run, colours.look(run.run), { onToggle: () => toggleRun(store, run.run), onOnly: () => store.set({ selected: [run.run], batchZoom: null }) });
+    const row = createRow(run.run, {
+      onToggle: () => toggleRun(store, run.run),
+      onOnly: () => store.set({ selected: [run.run], batchZoom: null }),
+      onMore: (button) => menu.open(store.get().known[run.run] ?? run, button),
+    });
     rows.set(run.run, row);
     return row;
   }
@@ -61,11 +73,12 @@ export function showRuns(root, store, colours) {
 
   const timer = window.setInterval(tick, TICK_MS);
   const ends = [
-    watch(store, (state) => [state.runs, state.found, state.known, state.details, state.selected, state.search, state.total, state.connection], draw),
+    watch(store, (state) => [state.runs, state.found, state.known, state.details, state.selected, state.search, state.total, state.archived, state.archivedTotal, state.connection], draw),
     listen(search, "input", () => store.set({ search: search.value.trim() })),
     listen(list, "keydown", (event) => moveFocus(event, list)),
     listen(search, "keydown", (event) => event.key === "ArrowDown" && focusRow(list, 0, event)),
     listen(list, "focusin", (event) => keepOneTabStop(rows, event.target)),
+    listen(archive, "click", () => store.set({ archived: !store.get().archived, runs: null, found: [] })),
     listen(toggle, "click", () => {
       const isOpen = root.classList.toggle("is-open");
       setAttribute(toggle, "aria-expanded", String(isOpen));
@@ -74,6 +87,7 @@ export function showRuns(root, store, colours) {
   return () => {
     window.clearInterval(timer);
     for (const end of ends) end();
+    menu.dispose();
     root.replaceChildren();
   };
 }
@@ -92,7 +106,7 @@ function listed(state) {
   };
   const own = newest(state.runs ?? []).filter(fits);
   const more = words.length > 0 ? newest(state.found).filter((run) => !own.some((other) => other.run === run.run)) : [];
-  const chosen = words.length > 0 ? [] : state.selected.flatMap((run) => state.known[run] ?? []).filter((run) => !own.some((other) => other.run === run.run));
+  const chosen = words.length > 0 ? [] : state.selected.flatMap((run) => state.known[run] ?? []).filter((run) => !own.some((other) => other.run === run.run) && (!state.archived || run.archived_unix_s));
   return [...own, ...more, ...chosen];
 }
 
@@ -113,7 +127,7 @@ function toggleRun(store, run) {
  */
 function moveFocus(event, list) {
   const boxes = [...list.querySelectorAll("input")];
-  const at = boxes.findIndex((box) => box === document.activeElement);
+  const at = boxes.findIndex((box) => box.closest("li")?.contains(document.activeElement));
   const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: boxes.length - 1 }[event.key];
   if (to !== undefined) focusRow(list, to, event);
 }
@@ -131,12 +145,12 @@ function focusRow(list, i, event) {
 }
 
 /**
- * One row of the list is a stop of the tab key; the arrows go on from there.
+ * One row of the list is a stop of the tab key, its box and its menu; the arrows go on from there.
  * @param {Map<string, Row>} rows
  * @param {EventTarget|null} focused
  */
 function keepOneTabStop(rows, focused) {
-  const boxes = [...rows.values()].map((row) => row.box);
-  const stop = boxes.find((box) => box === focused) ?? boxes.find((box) => box.tabIndex === 0) ?? boxes[0];
-  for (const box of boxes) box.tabIndex = box === stop ? 0 : -1;
+  const all = [...rows.values()];
+  const stop = all.find(({ box, more }) => box === focused || more === focused) ?? all.find(({ box }) => box.tabIndex === 0) ?? all[0];
+  for (const row of all) row.box.tabIndex = row.more.tabIndex = row === stop ? 0 : -1;
 }

@@ -1,5 +1,6 @@
 // One row of the list of runs.
 
+import { cssColour } from "./colours.js";
 import { make, makeSvg, setAttribute, setText } from "./dom.js";
 import { formatAge, formatCount, formatLoss } from "./format.js";
 import { explainMeaning, isDoubtful, labelMeaning } from "./meaning.js";
@@ -16,7 +17,8 @@ import { drawMark, makeMark, since, tellState } from "./run-state.js";
  * @typedef {object} Row
  * @prop {HTMLElement} root
  * @prop {HTMLInputElement} box
- * @prop {(run: Run, isSelected: boolean, detail: RunDetail|undefined, connection: Connection) => void} draw
+ * @prop {HTMLButtonElement} more
+ * @prop {(run: Run, look: Look, isSelected: boolean, detail: RunDetail|undefined, connection: Connection) => void} draw
  * @prop {(run: Run, connection: Connection) => void} tick  only what time changes
  */
 
@@ -25,11 +27,10 @@ const SPARK = { width: 40, height: 20 };
 /**
  * Make a row. Its box puts the run on the charts or takes it off; the rest of it shows only this run.
  * @param {string} id
- * @param {Look} look
- * @param {{onToggle: () => void, onOnly: () => void}} handlers
+ * @param {{onToggle: () => void, onOnly: () => void, onMore: (button: HTMLElement) => void}} handlers
  * @returns {Row}
  */
-export function createRow(id, look, { onToggle, onOnly }) {
+export function createRow(id, { onToggle, onOnly, onMore }) {
   const box = make("input", { type: "checkbox", id: `run-${id}`, "data-run": id });
   const name = make("span", { class: "run-name" });
   const value = make("span", { class: "run-value" });
@@ -38,12 +39,14 @@ export function createRow(id, look, { onToggle, onOnly }) {
   const state = make("span", { class: "state" }, mark, word);
   const age = make("span", { class: "run-age" });
   const size = make("span", { class: "run-size" });
+  const tags = make("span", { class: "run-tags" });
   const path = makeSvg("path", {});
   const spark = makeSvg("svg", { viewBox: `0 0 ${SPARK.width} ${SPARK.height}`, ...SPARK, class: "spark", "aria-hidden": "true" });
   spark.append(path);
-  const only = make("button", { type: "button", class: "run-only", tabindex: "-1" }, name, value, make("span", { class: "run-facts" }, state, age, size), spark);
-  const root = make("li", { class: "run", "data-run": id }, make("label", { class: "run-box", title: "Show on the charts" }, box), only);
-  root.style.setProperty("--hue", `var(--run-${look.hue})`);
+  const only = make("button", { type: "button", class: "run-only", tabindex: "-1" }, name, value, make("span", { class: "run-facts" }, state, age, size, tags), spark);
+  const more = make("button", { type: "button", class: "run-more", tabindex: "-1", "aria-haspopup": "menu", "aria-expanded": "false" }, "⋯");
+  const root = make("li", { class: "run", "data-run": id }, make("label", { class: "run-box", title: "Show on the charts" }, box), only, more);
+  more.addEventListener("click", () => onMore(more));
   box.addEventListener("change", onToggle);
   box.addEventListener("keydown", (event) => {
     if (event.key === "Enter") onOnly();
@@ -69,8 +72,11 @@ export function createRow(id, look, { onToggle, onOnly }) {
   return {
     root,
     box,
+    more,
     tick,
-    draw(run, isSelected, detail, connection) {
+    draw(run, look, isSelected, detail, connection) {
+      root.style.setProperty("--hue", cssColour(look));
+      setAttribute(more, "aria-label", `More for ${run.name}`);
       box.checked = isSelected;
       root.classList.toggle("is-selected", isSelected);
       setAttribute(only, "aria-label", `Show only ${run.name}`);
@@ -80,6 +86,7 @@ export function createRow(id, look, { onToggle, onOnly }) {
       const meaning = meaningOfRun(run, detail);
       setAttribute(value, "title", `${labelMeaning(meaning)}, newest epoch. ${explainMeaning(meaning)}`.trim());
       setAttribute(value, "data-mark", run.per_item !== null && isDoubtful(meaning) ? "about" : null);
+      setText(tags, run.tags.map((tag) => `#${tag}`).join(" "));
       setText(size, run.batch_size === null ? "" : `batch ${formatCount(run.batch_size)}`);
       setAttribute(path, "d", drawSpark(run.spark));
       tick(run, connection);

@@ -24,7 +24,8 @@ export function showStatus(root, store) {
   /** @type {Map<string, ReturnType<typeof createItem>>} */
   const items = new Map();
   const rest = make("span", { class: "status-rest" });
-  root.append(rest);
+  const notes = make("span", { class: "status-notes" });
+  root.append(rest, notes);
 
   function draw() {
     const state = store.get();
@@ -38,11 +39,13 @@ export function showStatus(root, store) {
       item.draw(run, state.connection, runs.length > 1);
       if (root.children[i] !== item.root) root.insertBefore(item.root, root.children[i] ?? null);
     });
+    const only = runs.length === 1 ? runs[0] : undefined;
+    setText(notes, only ? (state.details[only.run]?.notes ?? "") : "");
     setText(rest, runs.length > told.length ? `and ${runs.length - told.length} more` : "");
   }
 
   const timer = window.setInterval(draw, TICK_MS);
-  const unwatch = watch(store, (state) => [state.selected, state.known, state.connection], draw);
+  const unwatch = watch(store, (state) => [state.selected, state.known, state.details, state.connection], draw);
   return () => {
     window.clearInterval(timer);
     unwatch();

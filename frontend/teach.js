@@ -3,6 +3,7 @@
 import { make, setText } from "./dom.js";
 import { watch } from "./store.js";
 
+/** @typedef {import("./types.js").State} State */
 /** @typedef {import("./store.js").Store} Store */
 
 const TWO_LINES = "import lossboard\nlossboard.watch(loss_func, train_ldr)";
@@ -22,8 +23,9 @@ export function showTeaching(root, store) {
     make("p", {}, "Start the script. Its run appears here by itself, with the first batch."),
     make("details", {}, make("summary", {}, "Without PyTorch"), make("p", {}, "Any loop, one line a batch:"), makeCode("log-lines", logLines()), make("p", {}, "Anything that speaks HTTP:"), makeCode("curl-lines", curlLines())),
   );
-  return watch(store, (state) => [state.runs?.length === 0 && state.selected.length === 0], (state) => {
-    const isEmpty = state.runs?.length === 0 && state.selected.length === 0;
+  const isWithoutRuns = (/** @type {State} */ state) => state.runs?.length === 0 && state.selected.length === 0 && state.archivedTotal === 0 && !state.archived;
+  return watch(store, (state) => [isWithoutRuns(state)], (state) => {
+    const isEmpty = isWithoutRuns(state);
     root.hidden = !isEmpty;
     document.body.classList.toggle("is-empty", isEmpty);
   });

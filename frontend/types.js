@@ -54,14 +54,17 @@
  * @prop {string} [weight_source]
  * @prop {WireNumber[]} spark
  * @prop {string[]} tags
+ * @prop {string|null} [colour]            #rrggbb, given by somebody; else the palette's
+ * @prop {number|null} [archived_unix_s]
  * @prop {number} [listedAt]               ours: Date.now() of the answer, ms
  */
 
-/** @typedef {{runs: Run[], total: number}} RunsAnswer */
+/** @typedef {{runs: Run[], total: number, archived: number}} RunsAnswer  archived: how many there are in all */
+/** @typedef {{records: number, bytes: number}} Stored  bytes: about */
 /** @typedef {{gaps: number, dropped: Record<string, number>, left_out?: Record<string, number>, reasons?: Record<string, string>}} Counts */
 /** @typedef {{frameworks?: Record<string, string>}} Environment */
 /** @typedef {{attempt: number, records: number, hidden: number}} Attempt */
-/** @typedef {Omit<Run, "series"> & {series: (Meaning & {series: string})[], counts: Counts, attempts?: Attempt[], environment?: Environment|null}} RunDetail */
+/** @typedef {Omit<Run, "series"> & {series: (Meaning & {series: string})[], counts: Counts, attempts?: Attempt[], environment?: Environment|null, notes?: string, stored?: Stored}} RunDetail */
 
 /** @typedef {{x: number, epoch: number|null, batch: number, loss: WireNumber}} NonfiniteEvent */
 
@@ -198,7 +201,9 @@
  * Everything that the views draw from; replaced, never changed in place.
  * @typedef {object} State
  * @prop {Run[]|null} runs                  as last listed, newest first; null before the first answer
- * @prop {number} total                     runs that the service holds
+ * @prop {number} total                     runs that the service holds, of the kind that is listed
+ * @prop {boolean} archived                 whether the archived ones are listed, instead of the others
+ * @prop {number} archivedTotal             how many are archived
  * @prop {Run[]} found                      the service's answer to a search, when it holds more than it listed
  * @prop {Record<string, Run>} known        every run met so far
  * @prop {string} search

@@ -1,5 +1,6 @@
 // The table under the charts: every view of each selected run's last complete epoch, each number a question.
 
+import { cssColour } from "./colours.js";
 import { listen, make, setAttribute, setText } from "./dom.js";
 import { formatCount } from "./format.js";
 import { watch } from "./store.js";
@@ -130,7 +131,7 @@ function drawHead(head, columns, view) {
  */
 function createRow({ run, series }, columns, colours) {
   const swatch = make("span", { class: splitOf(series) === "train" ? "swatch" : "swatch is-val" });
-  swatch.style.setProperty("--hue", `var(--run-${colours.look(run.run).hue})`);
+  swatch.style.setProperty("--hue", cssColour(colours.look(run.run)));
   const name = make("span", { class: "of-name" });
   const which = make("td", { "data-field": "epoch", "data-label": "Epoch" });
   const cells = columns.map(({ field }) => {

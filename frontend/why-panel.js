@@ -1,5 +1,6 @@
 // The panel that answers why a number is what it is: beside the charts, on a narrow screen a sheet below them.
 
+import { cssColour } from "./colours.js";
 import { listen, make, setAttribute, setText } from "./dom.js";
 import { formatCount } from "./format.js";
 import { keyWhy, whyInForce } from "./questions.js";
@@ -92,7 +93,7 @@ function drawParts(parts, state, why, colours) {
   const field = why.field ?? state.view;
   setText(parts.title, answer ? titleWhy(answer, field) : "Why?");
   parts.swatch.className = splitOf(why.series) === "train" ? "swatch" : "swatch is-val";
-  parts.swatch.style.setProperty("--hue", `var(--run-${colours.look(why.run).hue})`);
+  parts.swatch.style.setProperty("--hue", cssColour(colours.look(why.run)));
   setText(parts.name, run?.name ?? why.run);
   setText(parts.split, splitOf(why.series));
   drawStepper(parts, state, why);

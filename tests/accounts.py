@@ -9,6 +9,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from lossboard_server.store.checking import check_file, check_run, list_runs
+from lossboard_server.store.database import open_engine
 from processes import poll, start_script
 
 LOOP = Path(__file__).with_name("live") / "loop.py"
@@ -67,6 +69,19 @@ def count_rows(database: Path, epoch: int) -> int:
         return int(connection.execute("SELECT count(*) FROM records WHERE epoch = ?", (epoch,)).fetchone()[0])
     finally:
         connection.close()
+
+
+def find_disagreements(database: Path) -> list[str]:
+    """Say which summaries differ from what their rows give, and what else of a file is not whole."""
+    engine = open_engine(f"sqlite:///{database}")
+    try:
+        with engine.connect() as connection, connection.begin():
+            found = list(check_file(connection))
+            for run in list_runs(connection):
+                found += check_run(connection, run.key, lambda _: None)
+    finally:
+        engine.dispose()
+    return [finding.what for finding in found]
 
 
 def find_faults(database: Path, logged: dict[int, int], killed: Collection[int] = ()) -> list[str]:

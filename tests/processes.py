@@ -57,12 +57,13 @@ class Service:
         *,
         command: Sequence[str] = (sys.executable, "-m", "lossboard.cli"),
         cwd: Path | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.port = 0
         self.url = ""
         self.token = ""
-        self._command = [*command, "serve", "--no-browser"]
+        self._command = [*command, "serve", "--no-browser", *options]
         self._cwd = cwd or folder
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -156,10 +157,27 @@ class Service:
         self._process = None
 
 
+def refuse_to_serve(
+    folder: Path, *options: str, command: Sequence[str] = (sys.executable, "-m", "lossboard.cli")
+) -> "subprocess.CompletedProcess[str]":
+    """Start a service that can't be; return its exit code and what it said."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return subprocess.run(
+        [*command, "serve", "--no-browser", "--port", "0", *options],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=START_TIMEOUT_S,
+        cwd=folder,
+        env=clean_environment(folder),
+    )
+
+
 @contextmanager
-def running_service(folder: Path) -> Iterator[Service]:
+def running_service(folder: Path, *options: str) -> Iterator[Service]:
     """A service on a folder, stopped at the end."""
-    service = Service(folder)
+    service = Service(folder, options=options)
     try:
         yield service.start()
     finally:

@@ -16,22 +16,34 @@ from lossboard_server.api import (
     explain,
     export,
     health,
+    importing,
+    keeping,
     login,
+    metrics,
     page,
     records,
     runs,
 )
 from lossboard_server.api.doors import install_doors
+from lossboard_server.api.intake import Intake
 from lossboard_server.api.problems import install_problem_handlers
+from lossboard_server.domain.retention import Retention
 from lossboard_server.live.hub import Hub
+from lossboard_server.live.relay import Relay
 from lossboard_server.settings import Settings
+from lossboard_server.store.database import is_shared
+from lossboard_server.store.elsewhere import Elsewhere
+from lossboard_server.store.keeping import Keeper
 from lossboard_server.store.store import Store
 
 ROUTERS = (
+    records.router,  # asked most often, and routes are tried in this order: 0.1 ms a request
     health.router,
+    metrics.router,
     login.router,
     runs.router,
-    records.router,
+    keeping.router,
+    importing.router,
     epochs.router,
     explain.router,
     curves.router,
@@ -47,22 +59,34 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> Fa
 
     `clock` gives unix seconds; the runs' states are told by it.
 
-    Raises: ValueError for settings without a token, store.migrating.NewerDatabase.
+    Raises: ValueError for settings without a token, store.refusals.UnusableDatabase.
     """
     hub = Hub()
-    store = Store(settings.database, hub.announce, clock)
+    relay = Relay(hub.announce) if is_shared(settings.database) else None
+    purpose = f"the service on {settings.host}:{settings.port}"
+    store = Store(settings.database, relay.tell if relay else hub.announce, clock, purpose)
+    keep_bytes = None if settings.keep_gb is None else settings.keep_gb * 1e9
+    keeper = Keeper(store, Retention(settings.keep_days, keep_bytes))
 
     @asynccontextmanager
     async def live(_: FastAPI) -> AsyncIterator[None]:
         hub.attach(asyncio.get_running_loop())
+        keeper.start()
+        if relay is not None:
+            relay.start(Elsewhere(store))
         yield
         hub.close()
+        if relay is not None:
+            await asyncio.to_thread(relay.close)
+        await asyncio.to_thread(keeper.close)
         await asyncio.to_thread(store.close)
 
     app = FastAPI(title="Lossboard", version=__version__, lifespan=live, docs_url=None, redoc_url=None)
     app.state.store = store
+    app.state.keeper = keeper
     app.state.codes = store.codes
     app.state.hub = hub
+    app.state.intake = Intake()
     app.state.settings = settings
     install_problem_handlers(app)
     for router in ROUTERS:

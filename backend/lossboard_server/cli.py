@@ -3,8 +3,9 @@
 import argparse
 import os
 import sys
+import time
 import webbrowser
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ from typing import Any, Final, NoReturn
 from urllib.parse import quote
 
 from lossboard_server import __version__
+from lossboard_server.commands.reach import add_reach_options, reach_service
 from lossboard_server.desktop import has_desktop
 from lossboard_server.ports import PortError
 from lossboard_server.remote import RemoteError, ask, find_service
@@ -19,17 +21,24 @@ from lossboard_server.services import keep_token, token_path
 from lossboard_server.settings import SettingError, Settings, add_options, state_folder
 
 RUNS_SHOWN: Final = 50
+RETENTION_SHOWN: Final = 5
 
 # Commands with a parser of their own, in modules that need an extra, or are the client's.
 DELEGATED: Final = {
     "demo": ("lossboard_server.demo.command", "train two small models and watch them on the page"),
-    "export": ("lossboard_server.exporting", "write a run's records to a file"),
+    "doctor": ("lossboard_server.commands.doctor", "check the database, or make its summaries anew"),
+    "export": ("lossboard_server.commands.exporting", "write runs to files"),
+    "import": ("lossboard_server.commands.importing", "bring runs back, or records from elsewhere"),
+    "archive": ("lossboard_server.commands.keeping:archive", "leave runs out of lists"),
+    "restore": ("lossboard_server.commands.keeping:restore", "take runs back out of the archive"),
+    "delete": ("lossboard_server.commands.keeping:delete", "delete archived runs for good"),
+    "backup": ("lossboard_server.commands.backup", "copy the database while the service runs"),
     "sync": ("lossboard.sending.cli_sync", "send what trainings left in their journals"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 failed, 2 asked wrongly.
+    """Run one command and return its exit code: 0 done, 1 failed, 2 asked wrongly, 3 a damaged database.
 
     Raises: ModuleNotFoundError where the command needs an extra that is not installed.
     """
@@ -49,16 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     if words and words[0] in DELEGATED and _is_here(words[0]):
-        delegate: Callable[[list[str]], int] = import_module(DELEGATED[words[0]][0]).main
+        module, _, name = DELEGATED[words[0]][0].partition(":")
+        delegate: Callable[[list[str]], int] = getattr(import_module(module), name or "main")
         return delegate(words[1:])
     parser = _make_parser()
     options = parser.parse_args(words)
     if options.command is None:
         parser.print_help()
         return 2
-    command: Callable[[argparse.Namespace], None] = options.do
-    command(options)
-    return 0
+    command: Callable[[argparse.Namespace], int | None] = options.do
+    return command(options) or 0
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -79,7 +88,8 @@ def _make_parser() -> argparse.ArgumentParser:
 
     runs = commands.add_parser("runs", help=f"list the newest {RUNS_SHOWN} runs")
     runs.add_argument("search", nargs="?", default="", metavar="WORD", help="only those that match")
-    add_options(runs, "port", "dir")
+    runs.add_argument("--archived", action="store_true", help="those in the archive instead")
+    add_reach_options(runs)
     runs.set_defaults(do=_runs)
 
     token = commands.add_parser("token", help="print the token, for `Authorization: Bearer TOKEN`")
@@ -101,14 +111,15 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n{where}\n")
 
 
-def _serve(options: argparse.Namespace) -> None:
+def _serve(options: argparse.Namespace) -> int:
     settings = Settings.resolve(vars(options), os.environ)
     from lossboard_server.serving import StartError, serve  # needs the extra `server`
 
     try:
         serve(settings, partial(print, flush=True))
     except StartError as error:
-        raise SettingError(str(error)) from error
+        return _fail(error, error.exit_code)
+    return 0
 
 
 def _open(options: argparse.Namespace) -> None:
@@ -123,8 +134,11 @@ def _open(options: argparse.Namespace) -> None:
 
 
 def _runs(options: argparse.Namespace) -> None:
-    remote = find_service(state_folder(options.dir, os.environ), os.environ, _port(options))
-    found = ask(remote, "GET", f"/api/v1/runs?limit={RUNS_SHOWN}&search={quote(options.search, safe='')}")
+    archived = "&archived=only" if options.archived else ""
+    query = f"limit={RUNS_SHOWN}&search={quote(options.search, safe='')}{archived}"
+    with reach_service(options) as remote:
+        found = ask(remote, "GET", f"/api/v1/runs?{query}")
+        retention = ask(remote, "GET", "/api/v1/keeping")["retention"]
     rows: list[tuple[str, ...]] = [
         ("RUN", "NAME", "STATE", "BATCH SIZE", "EPOCH", "PER ITEM", "RECORDS", "LAST RECORD")
     ]
@@ -134,6 +148,25 @@ def _runs(options: argparse.Namespace) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if found["total"] > len(found["runs"]):
         print(f"{found['total'] - len(found['runs'])} more; give a WORD to search for")
+    for line in _tell_retention(retention):
+        print(line)
+
+
+def _tell_retention(retention: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what retention deletes next, where it is on."""
+    limits = [
+        f"{name.replace('_', ' ')} {retention[name]:g}"
+        for name in ("keep_days", "keep_gb")
+        if retention[name]
+    ]
+    if not limits:
+        return
+    planned = retention["planned"] or "no"
+    yield f"\nRetention is on ({', '.join(limits)}); {planned} runs are to go, the next ones:"
+    for run in retention["next"][:RETENTION_SHOWN]:
+        hours = max(0.0, run["due_unix_s"] - time.time()) / 3600
+        when = "now" if not hours else f"in {hours:.0f} h" if hours < 48 else f"in {hours / 24:.0f} days"
+        yield f"  {run['run']} ({_printable(run['name'])}) is deleted {when}: {run['reason']}"
 
 
 def _describe(run: Mapping[str, Any]) -> tuple[str, ...]:
@@ -162,7 +195,7 @@ def _port(options: argparse.Namespace) -> int | None:
 
 
 def _is_here(command: str) -> bool:
-    return find_spec(DELEGATED[command][0]) is not None
+    return find_spec(DELEGATED[command][0].partition(":")[0]) is not None
 
 
 def _or_dash(value: object) -> str:

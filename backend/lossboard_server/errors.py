@@ -11,7 +11,8 @@ LossboardError
 ├── TooLarge                413  send less at once
 ├── UnknownEncoding         415  send it as it is, or gzipped
 ├── Busy                    429  try again after `Retry-After`
-├── Unavailable             503  the service is starting or stopping
+├── Unavailable             503  the service is starting or stopping, or its database is away
+├── StorageDamaged          500  the database can't be read there; nothing was stored
 └── StorageFull             507  no room on the disk; nothing was stored
 
 Routes raise these, `api/problems.py` alone formats them. A message says what happened and
@@ -109,9 +110,15 @@ class Busy(LossboardError):
 
 
 class Unavailable(LossboardError):
-    """The service is starting or stopping."""
+    """The service is starting or stopping, or its database does not answer."""
 
     status, code, title = 503, "unavailable", "The service is not ready"
+
+
+class StorageDamaged(LossboardError):
+    """The database is damaged where this request had to read or write."""
+
+    status, code, title = 500, "storage-damaged", "The database is damaged"
 
 
 class StorageFull(LossboardError):

@@ -22,6 +22,10 @@ class RemoteError(Exception):
     """No service, or it refused; the message says what to do."""
 
 
+class BusyError(RemoteError):
+    """The service is there and asks to be asked again in a moment."""
+
+
 class Remote(NamedTuple):
     """A service that can be asked."""
 
@@ -29,8 +33,12 @@ class Remote(NamedTuple):
     token: str | None
 
 
-def find_service(folder: Path, environ: Mapping[str, str], port: int | None = None) -> Remote:
+def find_service(
+    folder: Path, environ: Mapping[str, str], port: int | None = None, database: str | None = None
+) -> Remote:
     """Return the service named by $LOSSBOARD_URL, else the newest live one of this user.
+
+    `database` asks for one that keeps its records there, named as its services file has it.
 
     A named address without $LOSSBOARD_TOKEN takes the token of this user's service there. On this
     machine a service must first prove that it holds the token: somebody else may have its port.
@@ -41,27 +49,33 @@ def find_service(folder: Path, environ: Mapping[str, str], port: int | None = No
     if url and port is None:
         return _take_named(url, environ.get("LOSSBOARD_TOKEN"), folder)
     for service in live_services(folder):
-        if port in (None, service.port) and _is_genuine(service.url, service.token):
+        is_meant = port in (None, service.port) and database in (None, service.database)
+        if is_meant and _is_genuine(service.url, service.token):
             return Remote(service.url, service.token)
     where = f" on port {port}" if port is not None else ""
     raise RemoteError(f"No Lossboard of yours runs{where}. Start one: lossboard serve")
 
 
-def ask(remote: Remote, method: str, path: str) -> Any:
+def ask(
+    remote: Remote, method: str, path: str, body: bytes | None = None, timeout_s: float = ASK_TIMEOUT_S
+) -> Any:
     """Ask the service for JSON.
 
-    Raises: RemoteError with the service's own words when it refuses.
+    Raises: RemoteError with the service's own words when it refuses; BusyError when it says to wait.
     """
     headers = {"Accept": "application/json"}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
     if remote.token:
         headers["Authorization"] = f"Bearer {remote.token}"
-    request = urllib.request.Request(remote.url + path, method=method, headers=headers)
+    request = urllib.request.Request(remote.url + path, data=body, method=method, headers=headers)
     try:
-        with direct.open(request, timeout=ASK_TIMEOUT_S) as answer:
+        with direct.open(request, timeout=timeout_s) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
-            raise RemoteError(read_refusal(error)) from None
+            refused = BusyError if error.code in (429, 503) else RemoteError
+            raise refused(read_refusal(error)) from None
     except (OSError, ValueError) as error:
         raise RemoteError(f"{remote.url} does not answer as a Lossboard does: {error}") from None
 

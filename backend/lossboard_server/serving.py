@@ -23,8 +23,9 @@ from lossboard_server import __version__
 from lossboard_server.api.login import make_login_path
 from lossboard_server.api.page import plotly_script
 from lossboard_server.app import create_app
+from lossboard_server.connections import Connection
 from lossboard_server.desktop import has_desktop
-from lossboard_server.errors import LossboardError
+from lossboard_server.errors import LossboardError, StorageFull
 from lossboard_server.leftovers import Leftovers
 from lossboard_server.ports import take_port, url_of
 from lossboard_server.services import (
@@ -36,7 +37,8 @@ from lossboard_server.services import (
     write_service,
 )
 from lossboard_server.settings import Settings
-from lossboard_server.store.migrating import NewerDatabase
+from lossboard_server.store.failures import is_full
+from lossboard_server.store.refusals import UnusableDatabase
 
 # Streams are ended by us; a request that computes gets this long when the service stops.
 STOP_TIMEOUT_S: Final = 1
@@ -48,7 +50,14 @@ _log = logging.getLogger("lossboard_server")
 
 
 class StartError(Exception):
-    """The service can't start; the message says why and what to do."""
+    """The service can't start; the message says why and what to do.
+
+    `exit_code` is the command's: 2 asks for another setting, 3 for a repair of the database.
+    """
+
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def serve(settings: Settings, say: Callable[[str], None]) -> None:
@@ -71,12 +80,19 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
             server = _Server(app, settings, say)
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
                 runner.run(_run(app, server, listener))
-        except (LossboardError, NewerDatabase) as error:
+        except UnusableDatabase as error:
+            raise StartError(str(error), error.exit_code) from error
+        except LossboardError as error:
             raise StartError(str(error)) from error
         except OSError as error:
             place = error.filename or "a file"
             raise StartError(f"Can't use {place}: {error.strerror}. See --dir and --database.") from error
         except SQLAlchemyError as error:
+            if is_full(error):
+                raise StartError(
+                    "The database's disk is full. Make room and start again; nothing that was stored is "
+                    "lost. --database names a file on another disk."
+                ) from error
             cause = getattr(error, "orig", None) or error
             raise StartError(f"The database can't be used: {cause}. --database names another.") from error
 
@@ -94,6 +110,7 @@ class _Server(uvicorn.Server):
     def __init__(self, app: FastAPI, settings: Settings, say: Callable[[str], None]) -> None:
         config = uvicorn.Config(
             app,
+            http=Connection,
             lifespan="off",
             ws="none",
             log_config=None,
@@ -152,14 +169,25 @@ class _Server(uvicorn.Server):
         self._say(f"Lossboard {__version__} serves on {url}")
         if self._settings.no_token:
             self._say("No token: everybody on this machine may read and write.")
-            link = url
+            link: str | None = url
         else:
-            link = url + make_login_path(self._app.state.codes)
-            self._say(f"Open it in a browser; this link works once: {link}")
+            link = self._mint_link()
+            if link:
+                self._say(f"Open it in a browser; this link works once: {link}")
+            else:
+                self._say("The disk is full; what is stored can be read. `lossboard open` makes a link.")
         self._say("Ctrl-C ends it.")
         if not self._settings.no_browser and has_desktop(os.environ):
-            own = link if self._settings.no_token else url + make_login_path(self._app.state.codes)
-            webbrowser.open(own)
+            own = link if self._settings.no_token else self._mint_link()
+            if own:
+                webbrowser.open(own)
+
+    def _mint_link(self) -> str | None:
+        # A full disk takes no code, and is no reason to show nothing.
+        try:
+            return self._service.url + make_login_path(self._app.state.codes)
+        except StorageFull:
+            return None
 
 
 def _describe(settings: Settings) -> Service:

@@ -1,6 +1,7 @@
 """The service's settings as one table, which drives the options, the environment and the README."""
 
 import ipaddress
+import math
 import re
 from argparse import ArgumentParser
 from collections.abc import Mapping
@@ -72,6 +73,23 @@ SETTINGS: Final = (
     Setting(
         "no_browser", "false", "switch", "open no browser at start", "LOSSBOARD_NO_BROWSER", "--no-browser"
     ),
+    Setting(
+        "keep_days",
+        "off",
+        "days",
+        "deletes for good each ended run whose last record is older; never one tagged keep",
+        "LOSSBOARD_KEEP_DAYS",
+        "--keep-days",
+    ),
+    Setting(
+        "keep_gb",
+        "off",
+        "GB of rows",
+        "deletes for good ended runs while the store holds more, archived ones first, then the oldest; never "
+        "one tagged keep",
+        "LOSSBOARD_KEEP_GB",
+        "--keep-gb",
+    ),
 )
 
 
@@ -87,6 +105,8 @@ class Settings:
     no_token: bool
     allowed_hosts: tuple[str, ...]
     no_browser: bool
+    keep_days: float | None = None
+    keep_gb: float | None = None
 
     @classmethod
     def resolve(cls, args: Mapping[str, Any], environ: Mapping[str, str]) -> "Settings":
@@ -105,6 +125,8 @@ class Settings:
             no_token=_read_switch("no_token", given["no_token"]),
             allowed_hosts=_read_hosts(given["allowed_hosts"]),
             no_browser=_read_switch("no_browser", given["no_browser"]),
+            keep_days=_read_limit("keep_days", given["keep_days"], "1 day", least=1),
+            keep_gb=_read_limit("keep_gb", given["keep_gb"], "0.001 GB", least=0.001),
         )
         if settings.no_token and not is_loopback(settings.host):
             raise SettingError(
@@ -197,6 +219,19 @@ def _read_switch(name: str, text: str | None) -> bool:
     if word not in _YES | _NO:
         raise SettingError(f"{name} is {word[:20]!r}; it must be 1 or 0.")
     return word in _YES
+
+
+def _read_limit(name: str, text: str | None, told: str, least: float) -> float | None:
+    """Read a limit beyond which is deleted; what could be a slip of the finger is refused."""
+    if text is None or text.lower() in ("off", *_NO - {"0"}):
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value < math.inf:
+        raise SettingError(f"{name} is {text[:20]!r}; it must be a number of at least {told}, or off.")
+    return value
 
 
 def _read_hosts(text: str | None) -> tuple[str, ...]:

@@ -27,6 +27,8 @@ GIVEN = {
     "no_token": "true",
     "allowed_hosts": "gpu1,Board.example.org:80",
     "no_browser": "1",
+    "keep_days": "30",
+    "keep_gb": "2.5",
 }
 READ = {
     **GIVEN,
@@ -35,6 +37,8 @@ READ = {
     "no_token": True,
     "allowed_hosts": ("gpu1", "board.example.org"),
     "no_browser": True,
+    "keep_days": 30.0,
+    "keep_gb": 2.5,
 }
 
 

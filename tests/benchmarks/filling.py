@@ -14,15 +14,22 @@ SPIKE = 1e6
 START_UNIX_S = 1_700_000_000.0
 
 
-def make_bodies(records: int, *, writer: str, spike_at: int | None = None) -> list[bytes]:
+def make_bodies(
+    records: int,
+    *,
+    writer: str,
+    spike_at: int | None = None,
+    batches_an_epoch: int = BATCHES_AN_EPOCH,
+    records_a_request: int = RECORDS_A_REQUEST,
+) -> list[bytes]:
     """Encode a run's records beforehand, so that only the service is measured."""
     meaning = {"reduction": "mean", "weight_unit": "items", "weight_source": "exact"}
     bodies = []
-    for first in range(0, records, RECORDS_A_REQUEST):
-        numbers = range(first, min(records, first + RECORDS_A_REQUEST))
+    for first in range(0, records, records_a_request):
+        numbers = range(first, min(records, first + records_a_request))
         columns = {
-            "epoch": [i // BATCHES_AN_EPOCH for i in numbers],
-            "batch": [i % BATCHES_AN_EPOCH for i in numbers],
+            "epoch": [i // batches_an_epoch for i in numbers],
+            "batch": [i % batches_an_epoch for i in numbers],
             "loss": [SPIKE if i == spike_at else loss_of(i) for i in numbers],
             "batch_size": [BATCH_SIZE] * len(numbers),
             "weight": [float(BATCH_SIZE)] * len(numbers),

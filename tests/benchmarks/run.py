@@ -31,6 +31,7 @@ BENCHMARKS: Final = {
     "ending": "how long finish takes",
     "sync": "1,000,000 offline records by lossboard sync",
     "store": "1,000,000 records into the store and out as curves",
+    "postgres": "the same on PostgreSQL, one service and two",
     "page": "in a real browser",
 }
 

@@ -19,6 +19,8 @@ RUNS = 20
 RECORDS_A_RUN = 100_000
 POINTS = 1_000
 REQUESTS = 30
+SMALL_DELIVERIES = 2_000
+DISK_BUDGET_B = 90.0
 ENOUGH_MS = 20_000  # of waiting for answers
 
 
@@ -29,13 +31,35 @@ def main() -> None:
         before = disk_bytes(service)
         seconds = fill_run(service, "large", make_bodies(records, writer="large", spike_at=records * 5 // 9))
         report([Figure(f"{records:,} records through HTTP, a second", records / seconds, "records/s")])
-        report([Figure("disk for a record", (disk_bytes(service) - before) / records, "B")])
+        report([Figure("disk for a record", (disk_bytes(service) - before) / records, "B", DISK_BUDGET_B)])
         report(memory(service))
         report(measure_curves(service, f"/curves, 1 run × {records:,}, {POINTS} points", ["large"]))
+        report([measure_short_epochs(service), measure_small(service)])
         many = [f"small-{i}" for i in range(RUNS)]
         for run in many:
             fill_run(service, run, make_bodies(size(RECORDS_A_RUN), writer=run))
         report(measure_curves(service, f"/curves, {RUNS} runs × {size(RECORDS_A_RUN):,}", many))
+
+
+def measure_short_epochs(service: Service) -> Figure:
+    """Fill a run whose epochs have 20 batches: its summaries are most of it."""
+    before, records = disk_bytes(service), size(RECORDS_A_RUN) * 5
+    bodies = make_bodies(records, writer="short", batches_an_epoch=20)
+    fill_run(service, "short", bodies)
+    return Figure(
+        "disk for a record in epochs of 20 batches",
+        (disk_bytes(service) - before) / records,
+        "B",
+        DISK_BUDGET_B,
+    )
+
+
+def measure_small(service: Service) -> Figure:
+    """Send few records at a time, as a training that is followed live does."""
+    deliveries = size(SMALL_DELIVERIES)
+    bodies = make_bodies(deliveries * 10, writer="live", records_a_request=10)
+    seconds = fill_run(service, "live", bodies)
+    return Figure("10 records through HTTP, until they are acknowledged", seconds / deliveries * 1e3, "ms")
 
 
 def measure_curves(service: Service, what: str, runs: list[str]) -> list[Figure]:

@@ -17,10 +17,10 @@ QUIET_FLAGS = (
     *("--disable-component-update", "--disable-sync"),
 )
 # Chromium logs each request that found no service or no way in; tests that kill it mean that to happen,
-# and one asks why of an epoch 99 that no run has.
+# one asks why of an epoch 99 that no run has, and one types what is refused.
 EXPECTED_ERRORS = (
     *("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED", "net::ERR_CONNECTION_RESET"),
-    *("status of 401", "/99/explain"),
+    *("status of 401", "status of 422", "/99/explain"),
 )
 REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation",
     (event) => console.error("CSP", event.violatedDirective, event.blockedURI))"""

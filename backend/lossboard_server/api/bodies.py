@@ -11,8 +11,9 @@ from pydantic_core import from_json
 from lossboard import wire
 from lossboard.wire import Record, RecordError
 from lossboard_server.api.columns import read_group
+from lossboard_server.api.intake import Held, Intake
 from lossboard_server.domain.blocks import Block, as_blocks
-from lossboard_server.errors import BadRequest, FieldError, InvalidInput, TooLarge, UnknownEncoding
+from lossboard_server.errors import BadRequest, Busy, FieldError, InvalidInput, TooLarge, UnknownEncoding
 from lossboard_server.store.deliveries import Delivery, Sender, SeriesMeaning
 
 MAX_BODY_BYTES = 16 * 2**20
@@ -23,19 +24,18 @@ ENVELOPE_KEYS = frozenset("writer seq attempt rank series records state dropped 
 SERIES_KEYS = frozenset({"reduction", "weight_unit", "weight_source", "traits", *wire.COLUMN_KEYS})
 
 
-async def read_json(request: Request) -> dict[str, Any]:
-    """Read a JSON object from a request, gzipped or not.
+async def read_json(request: Request, held: Held | None = None) -> dict[str, Any]:
+    """Read a JSON object from a request, gzipped or not; `held` counts what of it is in memory.
 
-    Raises: TooLarge; UnknownEncoding; BadRequest for what is no JSON object in UTF-8, or nests too deep.
+    Raises: TooLarge; UnknownEncoding; BadRequest for what is no JSON object in UTF-8, or nests too deep;
+    Busy where others hold too much.
     """
     is_gzipped = _read_encoding(request)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            _refuse_size()
+    body = await _read_body(request, held or Intake().hold())
     # On a thread: to inflate 16 MiB takes 30 ms, in which the loop would answer nobody.
     content = await asyncio.to_thread(_inflate, bytes(body)) if is_gzipped else bytes(body)
+    if held is not None:
+        held.grow_to(len(content))
     try:
         decoded = from_json(content, allow_inf_nan=False)
     except ValueError as error:
@@ -44,6 +44,26 @@ async def read_json(request: Request) -> dict[str, Any]:
     if not isinstance(decoded, dict):
         raise BadRequest("The body must be a JSON object.")
     return decoded
+
+
+async def _read_body(request: Request, held: Held) -> bytearray:
+    body, read, refusal = bytearray(), 0, None
+    async for chunk in request.stream():
+        read += len(chunk)
+        if read > MAX_BODY_BYTES:
+            _refuse_size()
+        if refusal is None:
+            try:
+                held.grow_to(read)
+            except Busy as error:
+                # The rest is read and let go: cut off while it sends, a caller would not see the answer.
+                refusal = error
+                body.clear()
+            else:
+                body += chunk
+    if refusal is not None:
+        raise refusal
+    return body
 
 
 def read_delivery(body: dict[str, Any]) -> Delivery:

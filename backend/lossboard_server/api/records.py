@@ -8,6 +8,7 @@ from starlette.responses import Response
 from lossboard import wire
 from lossboard_server.api.answers import answer_json
 from lossboard_server.api.bodies import read_delivery, read_json
+from lossboard_server.api.intake import Intake
 from lossboard_server.store.store import Store
 
 router = APIRouter(prefix=wire.API_PREFIX, tags=["records"])
@@ -27,8 +28,10 @@ _ROW = {"epoch": 0, "batch": 0, "loss": 4.5, "batch_size": 2}
 async def post_records(request: Request, run: str) -> Response:
     """Store records, rows or columns: all of them or, with an error, none."""
     wire.check_run_id(run)
-    delivery = read_delivery(await read_json(request))
     store: Store = request.app.state.store
-    receipt = await asyncio.wrap_future(store.put_records(run, delivery))
+    intake: Intake = request.app.state.intake
+    with intake.hold() as held:
+        delivery = read_delivery(await read_json(request, held))
+        receipt = await asyncio.wrap_future(store.put_records(run, delivery))
     answer = {"stored": receipt.stored, "duplicates": receipt.duplicates, "next": receipt.next}
     return answer_json(answer)

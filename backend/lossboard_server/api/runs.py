@@ -1,30 +1,36 @@
 """Routes of runs: make or take up, list, show."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from starlette.responses import Response
 
 from lossboard import wire
 from lossboard_server.api.answers import answer_json
 from lossboard_server.api.bodies import read_json
+from lossboard_server.api.forms import STRICT, read_form
 from lossboard_server.domain.run_state import RUN_STATES
 from lossboard_server.errors import FieldError, InvalidInput
 from lossboard_server.store.deliveries import AttemptStart, RunSpec, SeriesMeaning
-from lossboard_server.store.listing import RunFilter, list_runs, show_run
+from lossboard_server.store.listing import ORDERS, RunFilter, count_archived, list_runs, show_run
 from lossboard_server.store.store import Store
 
 router = APIRouter(prefix=wire.API_PREFIX, tags=["runs"])
 
+Tags = Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(max_length=100)]
+# PostgreSQL's text holds every character but this one.
+_Words = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+
 MAX_OBJECT_BYTES = 256 * 1024  # of a config or an environment, as JSON
-_STRICT = ConfigDict(extra="forbid", strict=True)
 
 
-class _Series(BaseModel):
-    model_config = _STRICT
+class SeriesBody(BaseModel):
+    """What a series' numbers are; every key may be left away."""
+
+    model_config = STRICT
     reduction: str | None = None
     weight_unit: str | None = None
     weight_source: str | None = None
@@ -32,7 +38,7 @@ class _Series(BaseModel):
 
 
 class _Attempt(BaseModel):
-    model_config = _STRICT
+    model_config = STRICT
     started_unix_s: float = Field(ge=0, le=wire.MAX_TIME_UNIX_S, allow_inf_nan=False)
     start_epoch: int | None = Field(None, ge=0, le=wire.MAX_SMALL)
     start_batch: int = Field(0, ge=0, le=wire.MAX_POSITION)
@@ -44,15 +50,13 @@ class _Attempt(BaseModel):
 class RunBody(BaseModel):
     """The body of `PUT /runs/{run}`; every key may be left away."""
 
-    model_config = _STRICT
-    project: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    model_config = STRICT
+    project: _Words | None = None
+    name: _Words | None = None
     config: dict[str, Any] | None = None
-    tags: (
-        Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(max_length=100)] | None
-    ) = None
+    tags: Tags | None = None
     environment: dict[str, Any] | None = None
-    series: dict[str, _Series] | None = None
+    series: dict[str, SeriesBody] | None = None
     attempt: _Attempt | None = None
 
 
@@ -83,14 +87,18 @@ def get_runs(
     state: Annotated[str | None, Query(pattern=f"^({'|'.join(RUN_STATES)})$")] = None,
     project: Annotated[str | None, Query(max_length=200)] = None,
     search: Annotated[str | None, Query(max_length=200)] = None,
+    archived: Annotated[Literal["with", "only"] | None, Query()] = None,
+    order: Annotated[str, Query(pattern=f"^({'|'.join(ORDERS)})$")] = "newest",
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     offset: Annotated[int, Query(ge=0, le=wire.MAX_SMALL)] = 0,
 ) -> Response:
-    """List runs, newest first."""
+    """List runs: those that hold every word of `search`; the archived ones only when they are asked for."""
     store: Store = request.app.state.store
     with store.reading() as connection:
-        runs, total = list_runs(connection, RunFilter(state, project, search, limit, offset), store.clock())
-    return answer_json({"runs": runs, "total": total})
+        wanted = RunFilter(state, project, search, archived, order, limit, offset)
+        runs, total = list_runs(connection, wanted, store.clock())
+        put_away = count_archived(connection)
+    return answer_json({"runs": runs, "total": total, "archived": put_away})
 
 
 @router.get("/runs/{run}")
@@ -107,23 +115,16 @@ def _check_run(run: str) -> None:
 
 
 def _read_spec(body: dict[str, Any]) -> RunSpec:
-    try:
-        read = RunBody.model_validate(body)
-    except ValidationError as error:
-        errors = [
-            FieldError(".".join(str(part) for part in item["loc"]), item["msg"].lower())
-            for item in error.errors()
-        ]
-        raise InvalidInput(f"{errors[0].field}: {errors[0].message}. Nothing was stored.", errors) from None
+    read = read_form(RunBody, body)
     for name, value in (("config", read.config), ("environment", read.environment)):
-        _check_size(name, value)
+        check_size(name, value)
     return RunSpec(
         project=read.project,
         name=read.name,
         config=read.config,
         tags=read.tags,
         environment=read.environment,
-        series={name: _read_meaning(name, series) for name, series in (read.series or {}).items()},
+        series={name: read_meaning(name, series) for name, series in (read.series or {}).items()},
         attempt=None if read.attempt is None else _read_attempt(read.attempt),
     )
 
@@ -133,7 +134,11 @@ def _read_attempt(attempt: _Attempt) -> AttemptStart:
     return AttemptStart(**attempt.model_dump(exclude={"rank", "resumed"}))
 
 
-def _read_meaning(name: str, series: _Series) -> SeriesMeaning:
+def read_meaning(name: str, series: SeriesBody) -> SeriesMeaning:
+    """Return what is declared of a series, checked as the wire says.
+
+    Raises: InvalidInput.
+    """
     try:
         wire.check_series_name(name)
         for key, choices in (
@@ -152,7 +157,11 @@ def _read_meaning(name: str, series: _Series) -> SeriesMeaning:
     return SeriesMeaning(series.reduction, series.weight_unit, series.weight_source, traits)
 
 
-def _check_size(name: str, value: dict[str, Any] | None) -> None:
+def check_size(name: str, value: dict[str, Any] | None) -> None:
+    """Refuse a config or an environment of more than MAX_OBJECT_BYTES.
+
+    Raises: InvalidInput.
+    """
     if value is None:
         return
     size = len(to_json(value))

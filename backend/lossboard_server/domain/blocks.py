@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from lossboard.wire import Record
 from lossboard_server.domain.meaning import Evaluation, Reduction
-from lossboard_server.domain.summary import Row, Summary, scatter, sum_exactly, summarise
+from lossboard_server.domain.summary import Row, Summary, scatter, summarise
+from lossboard_server.domain.sums import Sum, sum_exactly
 
 UNDECLARED_EPOCH = -1
 
@@ -73,12 +74,27 @@ class _Columns(NamedTuple):
 
     block: Block
     reduction: Reduction
-    values: list[float]
-    means: list[float] | None
-    weights: list[Any]
-    sizes: list[Any]
-    weighted: list[float]
-    sized: list[float]
+    means: list[float] | None = None
+    weights: list[Any] = []  # noqa: RUF012 (never changed)
+    sizes: list[Any] = []  # noqa: RUF012
+    size: int | None = None
+    """Of every batch, where they are all alike."""
+    times: "_Told | None" = None
+    steps: "_Told | None" = None
+
+
+class _Told(NamedTuple):
+    """A column that some rows may leave out; in order, its ends are its extremes."""
+
+    values: list[Any]
+    is_ascending: bool
+
+    def span(self, first: int, last: int) -> tuple[Any, Any]:
+        """Return the least and the greatest of some rows, None where none tells."""
+        if self.is_ascending:
+            return self.values[first], self.values[last - 1]
+        told = [value for value in self.values[first:last] if value is not None]
+        return min(told, default=None), max(told, default=None)
 
 
 def summarise_block(block: Block, reduction: Reduction, width: int | None) -> dict[Place, dict[int, Summary]]:
@@ -151,10 +167,23 @@ def _measure_columns(block: Block, reduction: Reduction) -> _Columns:
         and min(weights) > 0
     )
     if not is_plain:
-        return _Columns(block, reduction, block.loss, None, [], [], [], [])
-    sized = [n * m for n, m in zip(sizes, block.loss, strict=True)]
-    weighted = sized if weights is sizes else [w * m for w, m in zip(weights, block.loss, strict=True)]
-    return _Columns(block, reduction, block.loss, block.loss, weights, sizes, weighted, sized)
+        return _Columns(block, reduction)
+    if weights == sizes:
+        weights = sizes
+    return _Columns(
+        block,
+        reduction,
+        block.loss,
+        weights,
+        sizes,
+        sizes[0] if sizes.count(sizes[0]) == len(sizes) else None,
+        _tell(block.time),
+        _tell(block.step),
+    )
+
+
+def _tell(column: list[Any] | None) -> _Told | None:
+    return None if column is None else _Told(column, None not in column and _is_sorted(column))
 
 
 def _summarise_rows(columns: _Columns, first: int, last: int) -> Summary:
@@ -166,39 +195,43 @@ def _summarise_rows(columns: _Columns, first: int, last: int) -> Summary:
     if not math.isfinite(m[0]):
         return summarise(_rows(columns, first, last))
     means.pop()  # what sum_exactly left there
-    block = columns.block
-    sizes = columns.sizes[first:last]
-    items = sum(sizes)
-    sized = sum_exactly(columns.sized[first:last])
+    seen, block = last - first, columns.block
+    size, sizes = columns.size, columns.sizes[first:last]
+    items = sum(sizes) if size is None else size * seen
+    if size is not None and size & (size - 1) == 0 and math.isfinite(m[0] * size):
+        sized = m[0] * size, m[1] * size  # exactly what summing the products gives
+    else:
+        sized = _add_products(sizes, means)
     is_by_size = columns.weights is columns.sizes
-    times, steps = _told(block.time, first, last), _told(block.step, first, last)
+    weights = [] if is_by_size else columns.weights[first:last]
+    first_time, last_time = columns.times.span(first, last) if columns.times else (None, None)
+    first_step, last_step = columns.steps.span(first, last) if columns.steps else (None, None)
     return Summary(
-        seen=last - first,
-        count=last - first,
+        seen=seen,
+        count=seen,
         items=items,
         items_seen=items,
-        weight=(float(items), 0.0) if is_by_size else sum_exactly(columns.weights[first:last]),
-        weighted=sized if is_by_size else sum_exactly(columns.weighted[first:last]),
+        weighted=sized if is_by_size else _add_products(weights, means),
+        weight=(float(items), 0.0) if is_by_size else sum_exactly(weights),
         v=m,
         m=m,
         sized=sized,
-        m2=scatter(sizes, means, sized[0] / items) if items and last - first > 1 else 0.0,
+        m2=scatter(sizes, means, sized[0] / items) if items and seen > 1 else 0.0,
         low=min(means),
         high=max(means),
-        batch_size=max(sizes),
+        batch_size=max(sizes) if size is None else size,
         last_batch_size=sizes[-1],
         last_batch=block.batch[last - 1],
         last_rank=block.rank,
-        first_step=min(steps, default=None),
-        last_step=max(steps, default=None),
-        first_time=min(times, default=None),
-        last_time=max(times, default=None),
+        first_step=first_step,
+        last_step=last_step,
+        first_time=first_time,
+        last_time=last_time,
     )
 
 
-def _told(column: list[Any] | None, first: int, last: int) -> list[Any]:
-    values = [] if column is None else column[first:last]
-    return [value for value in values if value is not None] if None in values else values
+def _add_products(factors: list[Any], means: list[float]) -> Sum:
+    return sum_exactly([factor * m for factor, m in zip(factors, means, strict=True)])
 
 
 def _rows(columns: _Columns, first: int, last: int) -> Iterator[Row]:

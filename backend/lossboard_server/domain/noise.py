@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from lossboard_server.domain.meaning import measure
-from lossboard_server.domain.summary import Row, add_all
+from lossboard_server.domain.summary import Row
+from lossboard_server.domain.sums import add_all
 
 MAX_ROWS = 100_000
 """Records that are read for one answer: 1 µs each to measure, 4 µs each to read."""

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lossboard_server.domain.meaning import Reduction, measure
-from lossboard_server.domain.summary import Row, Summary, add_all
+from lossboard_server.domain.summary import Row, Summary
+from lossboard_server.domain.sums import add_all
 
 _Key = tuple[bool, int]
 """(whether the step was told, its number); untold, each batch is a step."""

@@ -5,56 +5,19 @@ bits; the spread is a weighted M2 merged by Chan's rule, never Σx² (it went ne
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TypeVar
 
 from lossboard_server.domain.meaning import Evaluation, Reduction, measure
+from lossboard_server.domain.sums import ZERO, add_all, sum_exactly
+from lossboard_server.domain.sums import Sum as Sum
+from lossboard_server.domain.sums import add_sums as add_sums
 
-Sum = tuple[float, float]
-"""A compensated sum: the rounded value and what the rounding lost."""
-
-ZERO: Sum = (0.0, 0.0)
+MANY = 7  # summaries, from which on it costs less to merge them field by field
 
 Number = TypeVar("Number", int, float)
-
-
-def add_sums(a: Sum, b: Sum) -> Sum:
-    """Add two compensated sums.
-
-    Source: Knuth's two-sum, the errors carried along (SEMANTICS §4.1).
-    """
-    high = a[0] + b[0]
-    part = high - a[0]
-    low = (a[0] - (high - part)) + (b[0] - part) + a[1] + b[1]
-    total = high + low
-    if not math.isfinite(total):  # an overflow: its error term would be NaN, and so would ∞ − ∞
-        return (math.inf if total != total else total, 0.0)
-    return (total, low - (total - high))
-
-
-def sum_exactly(values: list[float]) -> Sum:
-    """Sum a list with one rounding, and keep what it lost; −sum is left at the list's end.
-
-    Cost: two passes in C.
-    """
-    try:
-        total = math.fsum(values)
-        if not math.isfinite(total):
-            return (total, 0.0)
-        values.append(-total)
-        return (total, math.fsum(values))
-    except (OverflowError, ValueError):  # finite losses whose sum, or whose own product, is beyond a double
-        total = sum(values)
-        return (math.inf if total != total else total, 0.0)
-
-
-def add_all(values: Iterable[float]) -> float:
-    """Sum with one rounding; infinite where that is beyond a double."""
-    try:
-        return math.fsum(values)
-    except (OverflowError, ValueError):  # losses near the end of the doubles
-        return math.inf
 
 
 @dataclass(slots=True)
@@ -198,12 +161,66 @@ def merge(a: Summary, b: Summary) -> Summary:
     )
 
 
+def follow_all(summaries: Sequence[Summary]) -> Summary:
+    """Merge summaries, none of them empty, in the order of training: the last batch is the last one's."""
+    if len(summaries) == 1:
+        return summaries[0]
+    merged, last = merge_all(summaries), summaries[-1]
+    merged.last_batch, merged.last_rank = last.last_batch, last.last_rank
+    merged.last_batch_size = last.last_batch_size
+    return merged
+
+
 def merge_all(summaries: Iterable[Summary]) -> Summary:
-    """Merge any number of summaries; none give an empty one."""
-    total: Summary | None = None
-    for summary in summaries:
-        total = summary if total is None else merge(total, summary)
-    return Summary() if total is None else total
+    """Merge any number of summaries; none give an empty one.
+
+    Cost: 30 µs for 16, where merging two by two takes 55.
+    """
+    parts = [summary for summary in summaries if summary.seen]
+    if len(parts) < MANY:
+        return reduce(merge, parts) if parts else Summary()
+    items = sum([part.items for part in parts])
+    sized = _add_sums([part.sized for part in parts])
+    m2 = [part.m2 for part in parts]
+    if items:
+        centre = sized[0] / items
+        gaps = [(part.items, part.sized[0] / part.items - centre) for part in parts if part.items]
+        m2 += [size * gap * gap for size, gap in gaps]
+    spread = add_all(m2)
+    newest = max(reversed(parts), key=_stand)
+    return Summary(
+        seen=sum([part.seen for part in parts]),
+        count=sum([part.count for part in parts]),
+        unweighted=sum([part.unweighted for part in parts]),
+        nonfinite=sum([part.nonfinite for part in parts]),
+        empty=sum([part.empty for part in parts]),
+        items=items,
+        items_seen=sum([part.items_seen for part in parts]),
+        weight=_add_sums([part.weight for part in parts]),
+        weighted=_add_sums([part.weighted for part in parts]),
+        v=_add_sums([part.v for part in parts]),
+        m=_add_sums([part.m for part in parts]),
+        sized=sized,
+        m2=math.inf if spread != spread else spread,
+        low=min([part.low for part in parts if part.low is not None], default=None),
+        high=max([part.high for part in parts if part.high is not None], default=None),
+        batch_size=max([part.batch_size for part in parts if part.batch_size is not None], default=None),
+        last_batch_size=newest.last_batch_size,
+        last_batch=newest.last_batch,
+        last_rank=newest.last_rank,
+        first_step=min([part.first_step for part in parts if part.first_step is not None], default=None),
+        last_step=max([part.last_step for part in parts if part.last_step is not None], default=None),
+        first_time=min([part.first_time for part in parts if part.first_time is not None], default=None),
+        last_time=max([part.last_time for part in parts if part.last_time is not None], default=None),
+    )
+
+
+def _add_sums(sums: list[Sum]) -> Sum:
+    return sum_exactly([half for both in sums for half in both])
+
+
+def _stand(summary: Summary) -> tuple[int, int]:
+    return summary.last_batch, summary.last_rank
 
 
 def _see(total: Summary, row: Row) -> None:
@@ -250,7 +267,7 @@ def _add_counted(
 
 def scatter(sizes: list[int], means: list[float], centre: float) -> float:
     """Return Σ n·(m − centre)²."""
-    return add_all(n * (m - centre) * (m - centre) for n, m in zip(sizes, means, strict=True))
+    return add_all([n * (m - centre) * (m - centre) for n, m in zip(sizes, means, strict=True)])
 
 
 def _least(a: Number | None, b: Number | None) -> Number | None:

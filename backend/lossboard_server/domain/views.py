@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from lossboard_server.domain import objective
 from lossboard_server.domain.meaning import Reduction, measure
-from lossboard_server.domain.summary import Row, Summary, add_all, merge_all
+from lossboard_server.domain.summary import Row, Summary, merge_all
+from lossboard_server.domain.sums import add_all
 
 EPOCH_VIEWS = ("raw_sum", "normalized_sum", "batch_mean", "per_item", "size_weighted", "step_objective")
 

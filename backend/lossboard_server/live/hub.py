@@ -9,6 +9,7 @@ from lossboard_server.domain.changes import Change
 COMMENT_INTERVAL_S = 15.0  # so that proxies and browsers know a silent stream from a dead one
 COALESCE_S = 0.1  # at most ten events a second for a run: a page draws no faster
 MAX_VIEWERS = 500
+PATIENCE_S = 30.0  # with a viewer whose connection takes nothing more: a browser reads without its page
 
 
 @dataclass(slots=True)
@@ -70,7 +71,10 @@ class Viewer:
 class Hub:
     """Knows the open viewers. `announce` may be called from any thread, the rest from the loop's."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float = PATIENCE_S) -> None:
+        self.patience_s = patience_s
+        self.dropped = 0
+        """Viewers that were let go since they had stopped reading."""
         self._viewers: set[Viewer] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
@@ -102,6 +106,11 @@ class Hub:
     def leave(self, viewer: Viewer) -> None:
         """Forget a viewer."""
         self._viewers.discard(viewer)
+
+    @property
+    def viewers(self) -> int:
+        """How many streams are open."""
+        return len(self._viewers)
 
     @property
     def is_full(self) -> bool:

@@ -2,7 +2,7 @@
 
 import time
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert
 
 from lossboard_server.domain.changes import Change
 from lossboard_server.store.tables import LoginCodeRow
@@ -32,8 +32,9 @@ class Codes:
 
         def work(connection: Connection) -> tuple[bool, list[Change]]:
             where = LoginCodeRow.code_hash == code_hash
-            expires = connection.execute(select(LoginCodeRow.expires_unix_s).where(where)).scalar()
-            connection.execute(delete(LoginCodeRow).where(where))
+            # In one statement: two replicas may be asked for the same code at once.
+            taken = delete(LoginCodeRow).where(where).returning(LoginCodeRow.expires_unix_s)
+            expires = connection.execute(taken).scalar()
             return expires is not None and expires >= now, []
 
         return self._writer.submit(work).result()

@@ -2,22 +2,23 @@
 
 import sqlite3
 from collections.abc import Mapping
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Executable, create_engine, event, make_url, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 
-from lossboard_server.errors import InvalidInput, LossboardError, StorageFull, Unavailable
 from lossboard_server.store.refusals import UnusableDatabase
+from lossboard_server.store.statements import cursor_of, fetch, told_by_sqlalchemy
 
 BUSY_TIMEOUT_MS = 5_000  # the service is the file's only writer; a shell tool may hold it for a moment
 
 LOCK_TIMEOUT_S = 5  # what waits longer for a run is told to come back: its other replica hangs
 IDLE_TIMEOUT_S = 15  # PostgreSQL then ends the transaction of a replica that hangs, and its locks
 MAX_READERS = 40  # as many as FastAPI has threads: the writer must never wait for a connection
+WRITERS = 4  # threads that write PostgreSQL, which wait for it most of the time
 POOLED = 5
 DRIVER = "postgresql+psycopg"
 # What libpq is told unless the URL says otherwise: a server that is gone is noticed within some 15 s.
@@ -30,11 +31,6 @@ _LIBPQ: dict[str, Any] = {
     "tcp_user_timeout": 15_000,
 }
 _SCHEMA_LOCK = 0x6C6F7373  # "loss": any number that others don't take
-_PASSING_STATES = ("40001", "40P01")  # serialization failure, deadlock: the same may work a moment later
-# Connection lost; stopped or starting; too many connections; our session ended while it idled in a
-# transaction; it only reads, since the server that writes has moved elsewhere.
-_AWAY_STATES = ("08", "57P", "53300", "25P03", "25006")
-_LOCK_STATE = "55P03"
 
 ROWS_A_STATEMENT = 32  # 1.9 µs a record rather than 2.9; 16 columns each, and old SQLite binds 999 values
 
@@ -50,7 +46,7 @@ def open_engine(url: str) -> Engine:
         return _open_postgres(parsed)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = create_engine(parsed, connect_args={"check_same_thread": False})
+    engine = create_engine(parsed, connect_args={"check_same_thread": False, "cached_statements": 256})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -97,7 +93,7 @@ def _open_postgres(url: URL) -> Engine:
         url.set(drivername=DRIVER),
         pool_pre_ping=True,  # a restart of the server leaves dead connections in the pool
         pool_size=POOLED,
-        max_overflow=MAX_READERS,
+        max_overflow=MAX_READERS + WRITERS - POOLED,
         connect_args={name: value for name, value in _LIBPQ.items() if name not in url.query},
     )
     event.listen(engine, "begin", _begin_postgres)
@@ -119,13 +115,18 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None
     for pragma in (
         f"busy_timeout = {BUSY_TIMEOUT_MS}",
-        "journal_mode = WAL",
         "synchronous = FULL",  # the client drops what was acknowledged
         "foreign_keys = ON",
         "cache_size = -32768",  # KiB, negative by SQLite's convention
         "journal_size_limit = 67108864",
     ):
         connection.execute(f"PRAGMA {pragma}")
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode not in ("wal", "memory"):
+        raise UnusableDatabase(
+            "The database's file system has no shared memory for SQLite's WAL, so readers would wait for the "
+            "writer. Put the file on another disk with --database."
+        )
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -165,7 +166,8 @@ def _copy_tuples(connection: Connection, copy: str, rows: list[Any]) -> None:
     except psycopg.Error as error:  # as SQLAlchemy tells what its own statements raise
         if connection.dialect.is_disconnect(error, None, None):  # type: ignore[arg-type]
             connection.invalidate(error)
-        kind = IntegrityError if isinstance(error, psycopg.IntegrityError) else DBAPIError
+        kinds = {psycopg.IntegrityError: IntegrityError, psycopg.DataError: DataError}
+        kind = next((ours for theirs, ours in kinds.items() if isinstance(error, theirs)), DBAPIError)
         raise kind(copy, None, error) from error
     finally:
         cursor.close()
@@ -175,13 +177,24 @@ def put_tuples(
     connection: Connection, table: str, columns: tuple[str, ...], keys: tuple[str, ...], rows: list[Any]
 ) -> None:
     """Insert plain tuples, or replace what stands under their key; `columns` begin with `keys`."""
-    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    is_sqlite = connection.dialect.name == "sqlite"
+    put = _write_put(table, columns, keys, "?" if is_sqlite else "%s")
+    if is_sqlite:
+        try:
+            cursor_of(connection).executemany(put, rows)
+        except sqlite3.Error as error:
+            raise told_by_sqlalchemy(error, put) from error
+    else:
+        connection.exec_driver_sql(put, rows)
+
+
+@cache
+def _write_put(table: str, columns: tuple[str, ...], keys: tuple[str, ...], mark: str) -> str:
     marks = ", ".join([mark] * len(columns))
     changes = ", ".join(f"{column} = excluded.{column}" for column in columns[len(keys) :])
-    connection.exec_driver_sql(
+    return (
         f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) "
-        f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changes}",
-        rows,
+        f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changes}"
     )
 
 
@@ -193,13 +206,20 @@ def select_tuples(
     Cost: one look-up a key. SQLite answers a list of keys after IN by reading the whole
     stretch of the table between them; CROSS JOIN holds it to this order.
     """
-    mark = "?" if connection.dialect.name == "sqlite" else "%s"
-    values = ", ".join([f"({', '.join([mark] * len(keys))})"] * len(rows))
+    is_sqlite = connection.dialect.name == "sqlite"
+    query = _write_select(table, columns, keys, len(rows), "?" if is_sqlite else "%s")
+    values = tuple(part for row in rows for part in row)
+    if is_sqlite:
+        return fetch(connection, query, values)
+    return list(connection.exec_driver_sql(query, values).all())
+
+
+@cache
+def _write_select(table: str, columns: tuple[str, ...], keys: tuple[str, ...], rows: int, mark: str) -> str:
+    values = ", ".join([f"({', '.join([mark] * len(keys))})"] * rows)
     where = " AND ".join(f"t.{key} = k.column{number}" for number, key in enumerate(keys, start=1))
     told = ", ".join(f"t.{column}" for column in columns)
-    query = f"SELECT {told} FROM (VALUES {values}) AS k CROSS JOIN {table} AS t WHERE {where}"
-    found = connection.exec_driver_sql(query, tuple(part for row in rows for part in row))
-    return list(found.all())
+    return f"SELECT {told} FROM (VALUES {values}) AS k CROSS JOIN {table} AS t WHERE {where}"
 
 
 def count_used_bytes(connection: Connection) -> int:
@@ -224,74 +244,22 @@ def fetch_tuples(connection: Connection, query: Executable, values: Mapping[str,
     return list(result.cursor.fetchall())
 
 
-def is_full(error: BaseException) -> bool:
-    """Tell whether a database error says that the disk is full."""
-    said = str(getattr(error, "orig", error)).lower()
-    return "disk is full" in said or "no space left" in said or "could not extend file" in said
-
-
 def lock_schema(connection: Connection) -> None:
     """Keep other services from bringing the same tables up to date until the transaction ends."""
     if connection.dialect.name != "sqlite":
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
-
-
-def is_passing(error: BaseException) -> bool:
-    """Tell whether an error undid its whole transaction and may not come again: the work can be done anew."""
-    return _state(error) in _PASSING_STATES or is_away(error)
-
-
-def is_locked(error: BaseException) -> bool:
-    """Tell whether somebody else held a lock for longer than we wait."""
-    return _state(error) == _LOCK_STATE
-
-
-def is_away(error: BaseException) -> bool:
-    """Tell whether the database could not be asked: it is down, starting, stopping or has no room for us."""
-    if isinstance(error, NoConnectionLeft):
-        return True
-    original = getattr(error, "orig", error)
-    if not hasattr(original, "sqlstate"):  # SQLite's have none
-        return False
-    state = original.sqlstate
-    if state is None:  # of the connection itself, not of the server
-        return bool(getattr(error, "connection_invalidated", False)) or _is_operational(original)
-    return bool(state.startswith(_AWAY_STATES))
-
-
-def _is_operational(error: BaseException) -> bool:
-    import psycopg
-
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-
-
-def _state(error: BaseException) -> str | None:
-    state: str | None = getattr(getattr(error, "orig", error), "sqlstate", None)
-    return state
-
-
-def as_public(error: BaseException) -> BaseException:
-    """Turn a database error that a caller can act on into one of ours; leave the rest."""
-    if isinstance(error, LossboardError):
-        return error
-    if is_full(error):
-        return StorageFull("The service's disk is full. Nothing was stored; make room and send it again.")
-    if is_away(error) or is_passing(error):
-        detail = "The database does not answer just now. Send this again; what was stored is not stored twice."
-        return Unavailable(detail, headers={"Retry-After": "1"})
-    if is_locked(error):
-        detail = "Another replica is busy with this run. Nothing was stored; send it again."
-        return Unavailable(detail, headers={"Retry-After": "1"})
-    if isinstance(error, DataError):  # SQLite takes any; what is known to be wrong was refused before
-        return InvalidInput("A value of this request is outside of what the database holds.")
-    return error
+        connection.exec_driver_sql(
+            f"SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})"
+        )
 
 
 def open_session(engine: Engine) -> Any:
     """Return a connection of PostgreSQL's driver that is no longer the pool's, each statement on its own."""
     pooled = engine.raw_connection()
+    connection: Any = pooled.driver_connection
     pooled.detach()
-    return pooled.driver_connection
+    connection.rollback()  # the pool's ping began a transaction
+    connection.autocommit = True
+    return connection
 
 
 def ping(engine: Engine) -> None:

@@ -1,32 +1,38 @@
 """Storing records: exactly once by writer and index, rows and summaries in one transaction."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import repeat
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from lossboard import wire
 from lossboard_server.domain.blocks import Block
 from lossboard_server.domain.changes import Change
 from lossboard_server.domain.meaning import Reduction
 from lossboard_server.domain.run_state import follow
+from lossboard_server.errors import InvalidInput
+from lossboard_server.store.bulk import Column, insert_columns, zip_columns
 from lossboard_server.store.database import insert_tuples
 from lossboard_server.store.deliveries import Delivery, Receipt, Sender
+from lossboard_server.store.epoch_tier import close_epoch_buckets, read_epoch_reach
 from lossboard_server.store.life import LIFE, NEVER, Signs
-from lossboard_server.store.register import find_run, open_attempts, open_series
+from lossboard_server.store.register import TRAIN_SPLIT, find_run, open_attempts, open_series
 from lossboard_server.store.rollup import merge_blocks
+from lossboard_server.store.statements import Statement, savepoint
 from lossboard_server.store.tables import SILENT, RecordRow, RunRow, WriterRow
+from lossboard_server.store.trail import extend_trails, find_touched
 
-TRAIN_SPLIT = "train/"
-COLUMNS = (
-    "run", "series", "attempt", "epoch", "pass_no", "batch", "rank", "call", "loss", "batch_size", "weight",
-    "divisor", "window_items", "reduction", "step", "time_unix_s",
-)  # fmt: skip
+COLUMNS = tuple(column.name for column in RecordRow.__table__.columns)
+
+Keyed = tuple[int, int, Reduction, Block]
+"""(series, attempt, reduction, records)."""
+
+
+_WRITER = ("next", "gaps", "last_seen_unix_s", "state", "dropped")
 
 # Made once, as in register.py.
-_TOUCH_RUN = (
+_TOUCH_RUN = Statement(
     update(RunRow)
     .where(RunRow.key == bindparam("of_run"))
     .values(
@@ -36,10 +42,10 @@ _TOUCH_RUN = (
     )
 )
 _is_writer = (WriterRow.run == bindparam("of_run"), WriterRow.writer == bindparam("named"))
-_FIND_WRITER = select(
-    WriterRow.next, WriterRow.gaps, WriterRow.state, WriterRow.last_seen_unix_s, WriterRow.dropped
-).where(*_is_writer)
-_MOVE_WRITER = update(WriterRow).where(*_is_writer)
+_FIND_WRITER = Statement(select(*(getattr(WriterRow, name) for name in _WRITER)).where(*_is_writer))
+_MOVE_WRITER = Statement(
+    update(WriterRow).where(*_is_writer).values({name: bindparam(name) for name in _WRITER})
+)
 
 
 def store_delivery(
@@ -64,28 +70,27 @@ def store_delivery(
         by_attempt.setdefault(block.attempt, []).append(block)
     attempts = open_attempts(connection, run.key, by_attempt)
     blocks = [replace(block, time=_fill_times(block, now)) for block in blocks]
-    rows: list[tuple[Any, ...]] = []
-    for block in blocks:
-        rows += _rows(block, run.key, attempts[block.attempt], *series[block.series])
-    if rows:
-        _insert(connection, rows)
-        merge_blocks(
-            connection,
-            run.key,
-            [_keyed(block, attempts[block.attempt], *series[block.series]) for block in blocks],
-            with_buckets={key for name, (key, _) in series.items() if name.startswith(TRAIN_SPLIT)},
-        )
+    stored = sum(map(len, blocks))
+    if blocks:
+        keyed = [_keyed(block, attempts[block.attempt], *series[block.series]) for block in blocks]
+        _insert(connection, run.key, keyed, dict(series.values()))
+        trains = {key for name, (key, _) in series.items() if name.startswith(TRAIN_SPLIT)}
+        reach = read_epoch_reach(connection, run.key, {(key, attempt) for key, attempt, *_ in keyed})
+        grown = merge_blocks(connection, run.key, keyed, with_buckets=trains)
+        close_epoch_buckets(connection, run.key, grown, reach, trains)
+        touched = find_touched(((key, attempt, block) for key, attempt, _, block in keyed), trains)
+        extend_trails(connection, run.key, run.version + 1, touched)
     told = signs.tell_run(connection)
-    connection.execute(_TOUCH_RUN, {"of_run": run.key, "stored": len(rows)} | told)
-    change = Change(run_id, names, run.version + 1, signs.is_news(told))
-    return Receipt(len(rows), duplicates, following), [change]
+    _TOUCH_RUN.run(connection, {"of_run": run.key, "stored": stored} | told)
+    change = Change(run_id, names, run.version + 1, signs.is_news(told), run.key)
+    return Receipt(stored, duplicates, following), [change]
 
 
 def _take_new(connection: Connection, signs: Signs, sender: Sender) -> tuple[list[Block], int, int]:
     """Skip what was stored before, and move the writer's mark past this request."""
     delivery, run = signs.delivery, signs.run.key
     where = {"of_run": run, "named": sender.writer}
-    known = connection.execute(_FIND_WRITER, where).first()
+    known = next(iter(_FIND_WRITER.run(connection, where)), None)
     expected, gaps = (known.next, known.gaps) if known else (0, 0)
     fresh = [block for block in (_after(block, expected) for block in delivery.blocks) if block is not None]
     following = max((max(block.index) + 1 for block in fresh), default=expected)
@@ -101,7 +106,7 @@ def _take_new(connection: Connection, signs: Signs, sender: Sender) -> tuple[lis
         "dropped": _join_dropped(known.dropped if known else {}, sender.dropped or {}),
     }
     if known:
-        connection.execute(_MOVE_WRITER, where | values)
+        _MOVE_WRITER.run(connection, where | values)
     else:
         attempt = open_attempts(connection, run, {sender.attempt: ()})[sender.attempt]
         base = {"run": run, "writer": sender.writer, "rank": sender.rank, "attempt": attempt}
@@ -128,49 +133,46 @@ def _fill_times(block: Block, now: float) -> list[float | None]:
     return [now if time is None else time for time in block.time] if None in block.time else block.time
 
 
-def _reduction(block: Block, default: Reduction) -> Reduction:
-    return default if block.reduction is None else Reduction.named(block.reduction)
+def _keyed(block: Block, attempt: int, series: int, default: Reduction) -> Keyed:
+    reduction = default if block.reduction is None else Reduction.named(block.reduction)
+    return series, attempt, reduction, block
 
 
-def _keyed(block: Block, attempt: int, series: int, default: Reduction) -> tuple[int, int, Reduction, Block]:
-    return series, attempt, _reduction(block, default), block
-
-
-def _rows(block: Block, run: int, attempt: int, series: int, default: Reduction) -> Iterator[tuple[Any, ...]]:
-    """Zip a block's columns into rows of COLUMNS."""
-    reduction = _reduction(block, default)
-    calls = None if block.call is None else [call or 0 for call in block.call]
-    # NaN differs from itself; the databases differ on it, so it is stored as null.
-    losses = [None if loss != loss else loss for loss in block.loss]
-    return zip(
-        repeat(run),
-        repeat(series),
-        repeat(attempt),
-        block.epoch,
-        repeat(0) if block.pass_no is None else block.pass_no,
-        block.batch,
-        repeat(block.rank),
-        repeat(0) if calls is None else calls,
-        losses,
-        *(
-            repeat(None) if column is None else column
-            for column in (block.batch_size, block.weight, block.divisor, block.window_items)
-        ),
-        repeat(None if reduction == default else int(reduction)),
-        repeat(None) if block.step is None else block.step,
-        block.time or (),
-        strict=False,  # half of them have no end
-    )
-
-
-def _insert(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
-    """Insert rows; a place that is taken makes the row the next call of that place."""
+def _insert(connection: Connection, run: int, blocks: list[Keyed], defaults: dict[int, Reduction]) -> None:
+    """Insert records; a place that is taken makes the record the next call of that place."""
+    told = [_columns(run, *keyed, defaults[keyed[0]]) for keyed in blocks]
     try:
-        with connection.begin_nested():
-            insert_tuples(connection, RecordRow.__tablename__, COLUMNS, rows)
+        with savepoint(connection):
+            for columns in told:
+                insert_columns(connection, RecordRow.__tablename__, columns)
     except IntegrityError:
-        rows = _number_calls(connection, rows)
-        insert_tuples(connection, RecordRow.__tablename__, COLUMNS, rows)
+        rows = [row for columns in told for row in zip_columns(columns)]
+        insert_tuples(connection, RecordRow.__tablename__, COLUMNS, _number_calls(connection, rows))
+
+
+def _columns(
+    run: int, series: int, attempt: int, reduction: Reduction, block: Block, default: Reduction
+) -> list[Column]:
+    """Return a block's columns in the order of COLUMNS."""
+    return [
+        Column("run", run),
+        Column("series", series),
+        Column("attempt", attempt),
+        Column("epoch", values=block.epoch),
+        Column("pass_no", 0, block.pass_no),
+        Column("batch", values=block.batch),
+        Column("rank", block.rank),
+        Column("call", 0, None if block.call is None else [call or 0 for call in block.call]),
+        # NaN differs from itself; the databases differ on it, so it is stored as null.
+        Column("loss", values=[None if loss != loss else loss for loss in block.loss], is_free=True),
+        Column("batch_size", values=block.batch_size),
+        Column("weight", values=block.weight),
+        Column("divisor", values=block.divisor),
+        Column("window_items", values=block.window_items),
+        Column("reduction", None if reduction == default else int(reduction)),
+        Column("step", values=block.step),
+        Column("time_unix_s", values=block.time),
+    ]
 
 
 def _number_calls(connection: Connection, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -180,6 +182,8 @@ def _number_calls(connection: Connection, rows: list[tuple[Any, ...]]) -> list[t
     for row in rows:
         where = row[:7]
         call = max(taken.get(where, -1) + 1, row[7])
+        if call > wire.MAX_SMALL:
+            raise InvalidInput(f"call: batch {row[5]} of epoch {row[3]} has no number left for another call")
         taken[where] = call
         numbered.append((*where, call, *row[8:]))
     return numbered

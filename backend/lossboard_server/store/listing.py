@@ -2,9 +2,9 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Text, cast, func, or_, select
 
 from lossboard_server.domain.omissions import OMISSIONS, split_counts
 from lossboard_server.store.attempts import list_attempts
@@ -12,9 +12,19 @@ from lossboard_server.store.life import describe_life, list_ranks, states_at
 from lossboard_server.store.reading import Epoch, read_epochs, view_summaries
 from lossboard_server.store.register import find_run
 from lossboard_server.store.series import Series, read_series
+from lossboard_server.store.sizes import measure_room
 from lossboard_server.store.tables import EpochRow, RunRow, WriterRow
 
 SPARK_POINTS = 40
+
+ORDERS: Final[dict[str, tuple[ColumnElement[Any], ...]]] = {
+    "newest": (RunRow.created_unix_s.desc(),),
+    "oldest": (RunRow.created_unix_s.asc(),),
+    "active": (func.coalesce(RunRow.last_record_unix_s, RunRow.created_unix_s).desc(),),
+    "name": (func.lower(RunRow.name), RunRow.created_unix_s.desc()),
+    "records": (RunRow.records.desc(),),
+}
+"""What a list of runs may be ordered by; ties go by age, the newest first."""
 
 
 @dataclass(slots=True)
@@ -24,28 +34,37 @@ class RunFilter:
     state: str | None = None
     project: str | None = None
     search: str | None = None
+    archived: str | None = None
+    """None: without the archived ones; `only` these; `with` them."""
+    order: str = "newest"
     limit: int = 100
     offset: int = 0
 
 
 def list_runs(connection: Connection, wanted: RunFilter, now: float) -> tuple[list[dict[str, Any]], int]:
-    """Return a page of runs, newest first, and how many there are in all."""
-    query = select(RunRow.__table__).order_by(RunRow.created_unix_s.desc(), RunRow.key.desc())
+    """Return a page of runs and how many there are in all."""
+    query = select(RunRow.__table__).where(RunRow.deleted_unix_s.is_(None))
+    query = query.order_by(*ORDERS[wanted.order], RunRow.key.desc())
+    if wanted.archived != "with":
+        is_archived = RunRow.archived_unix_s.is_not(None)
+        query = query.where(is_archived if wanted.archived == "only" else ~is_archived)
     if wanted.project is not None:
         query = query.where(RunRow.project == wanted.project)
-    if wanted.search:
-        query = query.where(
-            or_(
-                RunRow.name.icontains(wanted.search, autoescape=True),
-                RunRow.id.icontains(wanted.search, autoescape=True),
-            )
-        )
+    for word in (wanted.search or "").split():
+        fields = (RunRow.name, RunRow.id, RunRow.project, RunRow.notes, cast(RunRow.tags, Text))
+        query = query.where(or_(*(field.icontains(word, autoescape=True) for field in fields)))
     if wanted.state is not None:
         query = query.where(states_at(now)[wanted.state])
     total = connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
     rows = connection.execute(query.limit(wanted.limit).offset(wanted.offset)).all()
     ranks = list_ranks(connection, [row.key for row in rows], now)
     return [_describe(connection, row, ranks[row.key], now) for row in rows], total
+
+
+def count_archived(connection: Connection) -> int:
+    """Return how many runs are archived, whatever a list is narrowed to."""
+    is_archived = RunRow.archived_unix_s.is_not(None) & RunRow.deleted_unix_s.is_(None)
+    return connection.execute(select(func.count()).where(is_archived)).scalar_one()
 
 
 def show_run(connection: Connection, run_id: str, now: float) -> dict[str, Any]:
@@ -77,6 +96,9 @@ def show_run(connection: Connection, run_id: str, now: float) -> dict[str, Any]:
     return _describe(connection, row, list_ranks(connection, [row.key], now)[row.key], now) | {
         "config": row.config,
         "environment": row.environment,
+        "notes": row.notes,
+        "edited": row.edited,
+        "stored": {"records": row.records, "bytes": measure_room(connection).share(row.records)},
         "attempts": attempts,
         "writers": [
             {
@@ -125,6 +147,8 @@ def _describe(connection: Connection, row: Any, ranks: dict[str, int], now: floa
         "records": row.records,
         "series": [each.name for each in series],
         "tags": row.tags,
+        "colour": row.colour,
+        "archived_unix_s": row.archived_unix_s,
         "batch_size": None,
         "epoch": None,
         "per_item": None,

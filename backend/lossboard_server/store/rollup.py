@@ -10,6 +10,7 @@ from lossboard_server.domain.meaning import Reduction
 from lossboard_server.domain.pyramid import SMALLEST_WIDTH, build_levels
 from lossboard_server.domain.summary import Summary, merge, merge_all
 from lossboard_server.store.database import put_tuples, select_tuples
+from lossboard_server.store.statements import Statement
 from lossboard_server.store.tables import BucketRow, EpochRow
 
 Key = tuple[int, ...]
@@ -63,8 +64,8 @@ BUCKETS = Tier(
 _epoch = EPOCHS.table.c
 _group = (_epoch.series, _epoch.attempt, _epoch.epoch, _epoch.pass_no)
 # Made once: a request of ten records spends more on building its queries than on running them.
-_REACH = (
-    select(*_group, func.max(_epoch.last_batch))
+_REACH = Statement(
+    select(*_group, func.max(_epoch.last_batch).label("reach"))
     .where(
         _epoch.run == bindparam("run"),
         _epoch.series == bindparam("series"),
@@ -91,10 +92,10 @@ def merge_blocks(
     blocks: Iterable[tuple[int, int, Reduction, Block]],
     *,
     with_buckets: Collection[int],
-) -> None:
-    """Merge the records of (series, attempt, reduction, block) into both tiers, in their transaction.
+) -> dict[Key, Stored]:
+    """Merge the records of (series, attempt, reduction, block) into epochs and buckets, in their transaction.
 
-    `with_buckets` names the series that have buckets.
+    `with_buckets` names the series that have buckets. Returns the epochs that grew, as they are now.
     """
     by_epoch: dict[Key, Stored] = {}
     by_group: dict[Group, dict[int, Summary]] = {}
@@ -107,10 +108,10 @@ def merge_blocks(
                 for number, summary in buckets.items():
                     known[number] = merge(known[number], summary) if number in known else summary
             key = (*group, block.rank)
-            by_epoch[key] = _join(by_epoch.get(key), (reduction, merge_all(buckets.values())))
+            by_epoch[key] = join_stored(by_epoch.get(key), (reduction, merge_all(buckets.values())))
     reach = _read_reach(connection, run, by_epoch)
     by_bucket = _build_buckets(connection, run, by_group, reach)
-    _merge_into(
+    grown = _merge_into(
         connection,
         EPOCHS,
         run,
@@ -119,6 +120,7 @@ def merge_blocks(
     )
     old = [key for key in by_bucket if _may_be_stored(key, reach)]
     _merge_into(connection, BUCKETS, run, by_bucket, old)
+    return grown
 
 
 def _may_be_stored(bucket: Key, reach: dict[Group, int]) -> bool:
@@ -153,8 +155,8 @@ def _read_reach(connection: Connection, run: int, keys: Iterable[Key]) -> dict[G
     found: dict[Group, int] = {}
     for (series, attempt), epochs in spans.items():
         span = {"run": run, "series": series, "attempt": attempt, "first": min(epochs), "last": max(epochs)}
-        for row in connection.execute(_REACH, span):
-            found[row[0], row[1], row[2], row[3]] = row[4]
+        for *group, last in _REACH.run(connection, span):
+            found[tuple(group)] = last
     return found
 
 
@@ -167,18 +169,21 @@ def _read_group(connection: Connection, run: int, group: Group) -> Summary:
 
 def _merge_into(
     connection: Connection, tier: Tier, run: int, fresh: dict[Key, Stored], old: list[Key]
-) -> None:
-    """Merge summaries into a tier; `old` are the keys that may have a row."""
-    rows = []
-    stored = _read_stored(connection, tier, run, old)
-    for key, summary in fresh.items():
-        reduction, merged = _join(stored.get(key), summary)
-        rows.append((run, *key, *(() if reduction is None else (int(reduction),)), *_values(merged)))
+) -> dict[Key, Stored]:
+    """Merge summaries into a tier and return them; `old` are the keys that may have a row."""
+    stored = read_stored(connection, tier, run, old) if old else {}
+    grown = {key: join_stored(stored.get(key), summary) for key, summary in fresh.items()}
+    rows = [
+        (run, *key, *(() if reduction is None else (int(reduction),)), *summary_values(merged))
+        for key, (reduction, merged) in grown.items()
+    ]
     if rows:
         put_tuples(connection, tier.table.name, ("run", *tier.names), ("run", *tier.keys), rows)
+    return grown
 
 
-def _read_stored(connection: Connection, tier: Tier, run: int, keys: list[Key]) -> dict[Key, Stored]:
+def read_stored(connection: Connection, tier: Tier, run: int, keys: list[Key]) -> dict[Key, Stored]:
+    """Return what stands under these keys of a tier."""
     found: dict[Key, Stored] = {}
     size = len(tier.keys)
     for first in range(0, len(keys), MAX_KEYS_A_QUERY):
@@ -189,13 +194,15 @@ def _read_stored(connection: Connection, tier: Tier, run: int, keys: list[Key]) 
     return found
 
 
-def _join(known: Stored | None, fresh: Stored) -> Stored:
+def join_stored(known: Stored | None, fresh: Stored) -> Stored:
+    """Merge what is known of a key with more of it; a reduction that differs makes it unknown."""
     if known is None:
         return fresh
     return known[0] if known[0] == fresh[0] else Reduction.UNKNOWN, merge(known[1], fresh[1])
 
 
-def _values(s: Summary) -> tuple[Any, ...]:
+def summary_values(s: Summary) -> tuple[Any, ...]:
+    """Return a summary as SUMMARY_COLUMNS."""
     return (
         s.seen, s.count, s.unweighted, s.nonfinite, s.empty, s.items, s.items_seen,
         *s.weight, *s.weighted, *s.v, *s.m, *s.sized,

@@ -6,23 +6,29 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from lossboard_server.domain.changes import Change
 from lossboard_server.store.budget import Memo
 from lossboard_server.store.codes import Codes
-from lossboard_server.store.database import open_engine, ping
+from lossboard_server.store.condition import Condition
+from lossboard_server.store.database import WRITERS, for_reading, is_shared, open_engine, ping
 from lossboard_server.store.deliveries import Delivery, Receipt, Registered, RunSpec
 from lossboard_server.store.ingest import store_delivery
-from lossboard_server.store.migrating import migrate
+from lossboard_server.store.migrating import known_versions, migrate
+from lossboard_server.store.ownership import database_file, take_ownership
+from lossboard_server.store.preflight import inspect_file
 from lossboard_server.store.register import register_run
-from lossboard_server.store.writer import Writer
+from lossboard_server.store.wal import Wal
+from lossboard_server.store.writer import Result, Writer
 
 
 class Store:
     """Opens the database of a URL, brings its tables up to date and starts the writer.
 
-    `announce` is called on the writer's thread after each commit; `clock` gives unix seconds.
-    Raises: store.migrating.NewerDatabase for a database of a later release.
+    `announce` is called on the writer's thread after each commit; `clock` gives unix seconds;
+    `purpose` tells others who holds a SQLite file, which one process at a time may.
+    Raises: store.refusals.UnusableDatabase, the database unchanged.
     """
 
     def __init__(
@@ -30,35 +36,74 @@ class Store:
         url: str,
         announce: Callable[[list[Change]], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
+        purpose: str = "another process",
     ) -> None:
         self.clock = clock
-        self._engine = open_engine(url)
-        migrate(self._engine)
-        self._writer = Writer(self._engine, announce)
-        self.codes = Codes(self._writer)
+        file = database_file(url)
+        self._ownership = take_ownership(file, purpose)
+        try:
+            if file is not None:
+                inspect_file(file, known_versions())
+            self.engine = open_engine(url)
+            try:
+                migrate(self.engine)
+            except BaseException:
+                self.engine.dispose()
+                raise
+        except BaseException:
+            self._ownership.release()
+            raise
+        self._readers = for_reading(self.engine)
+        self.condition = Condition()
+        self.wal = None if file is None else Wal(self.engine, file)
+        threads = WRITERS if is_shared(url) else 1
+        self.writer = Writer(self.engine, announce, self.condition, self.wal, threads)
+        self.codes = Codes(self.writer)
         self.memo = Memo()
 
     def put_run(self, run_id: str, spec: RunSpec) -> "Future[Registered]":
         """Make a run or take it up; the future is set after the commit."""
-        return self._writer.submit(lambda connection: register_run(connection, run_id, spec, self.clock()))
+        return self.writer.submit(
+            lambda connection: register_run(connection, run_id, spec, self.clock()), run_id
+        )
 
     def put_records(self, run_id: str, delivery: Delivery) -> "Future[Receipt]":
         """Store a request's records; the future is set after the commit."""
-        return self._writer.submit(
-            lambda connection: store_delivery(connection, run_id, delivery, self.clock())
+        return self.writer.submit(
+            lambda connection: store_delivery(connection, run_id, delivery, self.clock()), run_id
         )
+
+    def write(
+        self, work: Callable[[Connection], tuple[Result, list[Change]]], run: str = ""
+    ) -> "Future[Result]":
+        """Do some other work as the one writer; the future is set after the commit.
+
+        `run` is the id of the run that it changes. Raises: Busy, Unavailable.
+        """
+        return self.writer.submit(work, run)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Give a connection that sees one moment of the database, whatever is written meanwhile."""
-        with self._engine.connect() as connection, connection.begin():
-            yield connection
+        """Give a connection that sees one moment of the database, whatever is written meanwhile.
+
+        Raises: StorageDamaged where it can't be read, Unavailable where it does not answer.
+        """
+        try:
+            with self._readers.connect() as connection, connection.begin():
+                yield connection
+        except SQLAlchemyError as error:
+            public = self.condition.tell(error)
+            if public is error:
+                raise
+            raise public from error
 
     def ping(self) -> None:
         """Raise what the database raises if it doesn't answer."""
-        ping(self._engine)
+        ping(self.engine)
 
     def close(self) -> None:
         """Write what is queued and let go of the database."""
-        self._writer.close()
-        self._engine.dispose()
+        has_ended = self.writer.close()
+        self.engine.dispose()
+        if has_ended:  # else the lock goes with the process: a disk that hangs may still take a commit
+            self._ownership.release()

@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 
 from lossboard.wire import Record
 from lossboard_server.domain.blocks import as_blocks
@@ -161,6 +161,7 @@ def test_validation_has_no_buckets(store: Store) -> None:
         assert connection.exec_driver_sql("SELECT seen, last_batch FROM epochs").one() == (100, 99)
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_losses_that_are_not_finite_are_found_without_reading_the_others(store: Store) -> None:
     send(store, line(50))
     with store.reading() as connection:
@@ -171,14 +172,17 @@ def test_losses_that_are_not_finite_are_found_without_reading_the_others(store: 
     assert ["USING INDEX ix_records_nonfinite" in row[3] for row in plan] == [True]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_merging_into_a_bucket_looks_only_that_bucket_up(store: Store) -> None:
     keys = ("run", "series", "attempt", "width", "epoch", "pass_no", "number")
-    asked: list[tuple[str, Any]] = []
+    asked: list[str] = []
     send(store, line(100))
     with store.reading() as connection:
-        event.listen(connection, "before_cursor_execute", lambda *a: asked.append((a[2], a[3])))
+        driver: Any = connection.connection.driver_connection
+        driver.set_trace_callback(asked.append)
         found = select_tuples(connection, "buckets", ("number", "seen"), keys, [(1, 0, 0, 16, 0, 0, 2)])
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[0][0]}", asked[0][1]).all()
+        driver.set_trace_callback(None)
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[0]}").all()
     assert found == [(2, 16)]
     assert " AND ".join(f"{key}=?" for key in keys) in plan[-1][3], "and no stretch of the table"
 

@@ -39,9 +39,9 @@ def test_database_waits_for_the_disk_before_it_acknowledges(tmp_path: Path) -> N
     store.close()
 
 
-def test_viewers_hear_of_a_change_after_its_commit(tmp_path: Path) -> None:
+def test_viewers_hear_of_a_change_after_its_commit(database: str) -> None:
     heard: list[Change] = []
-    store = Store(f"sqlite:///{tmp_path / 's.db'}", heard.extend)
+    store = Store(database, heard.extend)
     store.put_run("r", RunSpec()).result(5)
     store.put_records("r", Delivery(as_blocks([record(0)]))).result(5)
     assert [(change.run, change.series, change.is_about_run) for change in heard] == [
@@ -52,8 +52,8 @@ def test_viewers_hear_of_a_change_after_its_commit(tmp_path: Path) -> None:
     store.close()
 
 
-def test_readers_see_one_moment_while_records_come_in(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path / 's.db'}")
+def test_readers_see_one_moment_while_records_come_in(database: str) -> None:
+    store = Store(database)
     store.put_run("r", RunSpec()).result(5)
     with store.reading() as connection:
         count = "SELECT count(*) FROM records"
@@ -65,8 +65,8 @@ def test_readers_see_one_moment_while_records_come_in(tmp_path: Path) -> None:
     store.close()
 
 
-def test_code_of_a_login_link_works_once_and_in_time(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path / 's.db'}")
+def test_code_of_a_login_link_works_once_and_in_time(database: str) -> None:
+    store = Store(database)
     now = time.time()
     store.codes.put_code("a" * 64, now + 60)
     store.codes.put_code("b" * 64, now + 1)
@@ -78,8 +78,8 @@ def test_code_of_a_login_link_works_once_and_in_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_summaries_of_many_deliveries_equal_one(tmp_path: Path, times: int) -> None:
-    store = Store(f"sqlite:///{tmp_path / 's.db'}")
+def test_summaries_of_many_deliveries_equal_one(database: str, times: int) -> None:
+    store = Store(database)
     store.put_run("r", RunSpec()).result(5)
     records = [record(batch, 0.1 * batch) for batch in range(30)]
     size = 30 // times
@@ -100,8 +100,8 @@ def test_summaries_of_many_deliveries_equal_one(tmp_path: Path, times: int) -> N
     )
 
 
-def test_first_and_last_step_of_an_epoch_hold_whatever_the_order_of_arrival(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path / 's.db'}")
+def test_first_and_last_step_of_an_epoch_hold_whatever_the_order_of_arrival(database: str) -> None:
+    store = Store(database)
     store.put_run("r", RunSpec()).result(5)
     for batches in (range(40, 60), range(20), range(20, 40)):
         records = [record(batch)._replace(step=100 + batch // 4) for batch in batches]

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, text
@@ -15,11 +14,13 @@ from lossboard_server.store.writer import MAX_QUEUED, Writer
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_engine(f"sqlite:///{tmp_path / 'w.db'}")
+def engine(database: str) -> Iterator[Engine]:
+    engine = open_engine(database)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE numbers (n INTEGER PRIMARY KEY)"))
     yield engine
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE numbers"))
     engine.dispose()
 
 
@@ -104,3 +105,20 @@ def test_caller_that_went_away_does_not_stop_the_writer(engine: Engine) -> None:
     assert writer.submit(inserting(2)).result(5) == 2
     writer.close()
     assert stored(engine) == [2]
+
+
+def test_jobs_of_one_run_stay_in_their_order_beside_those_of_others(engine: Engine) -> None:
+    writer = Writer(engine, lambda _: None, threads=4 if engine.dialect.name == "postgresql" else 1)
+    done: dict[str, list[int]] = {run: [] for run in "abcdef"}
+
+    def noting(run: str, number: int) -> Callable[[Connection], tuple[None, list[Change]]]:
+        def work(connection: Connection) -> tuple[None, list[Change]]:
+            done[run].append(number)
+            return None, []
+
+        return work
+
+    jobs = [writer.submit(noting(run, number), run) for number in range(30) for run in done]
+    wait(jobs, 10)
+    assert writer.close()
+    assert all(numbers == list(range(30)) for numbers in done.values())

@@ -31,3 +31,14 @@ class Base(DeclarativeBase):
 def in_run(table: str) -> ForeignKeyConstraint:
     """Tie a table's rows to their run."""
     return ForeignKeyConstraint(["run"], ["runs.key"], name=f"fk_{table}_run_runs", ondelete="CASCADE")
+
+
+def in_run_on_sqlite(table: str) -> ForeignKeyConstraint:
+    """Tie a table's rows to their run where that is cheap: PostgreSQL looks the run up for each row.
+
+    There it halved the records stored a second. The run is locked while its records are stored, and
+    its row goes after theirs.
+    """
+    tie = in_run(table)
+    tie.ddl_if(dialect="sqlite")
+    return tie

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, SmallInteger, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from lossboard_server.store.tables.base import Base, WithoutRowid, in_run
+from lossboard_server.store.tables.base import Base, WithoutRowid, in_run, in_run_on_sqlite
 
 IS_EXTREME = "loss IS NULL OR loss > 1.79e308 OR loss < -1.79e308"
 """SQL: a record's loss is NaN, infinite or within a hundredth of it. A query must hold this very text."""
@@ -18,7 +18,7 @@ class RecordRow(Base):
     __table_args__ = (
         CheckConstraint("batch >= 0", name="batch"),
         CheckConstraint("epoch >= -1", name="epoch"),
-        in_run("records"),
+        in_run_on_sqlite("records"),
         # The few losses that are not finite, found without reading the others. The bounds are
         # finite, since the two databases spell infinity differently; readers look again.
         Index(
@@ -27,7 +27,7 @@ class RecordRow(Base):
             sqlite_where=text(IS_EXTREME),
             postgresql_where=text(IS_EXTREME),
         ),
-        WithoutRowid,
+        WithoutRowid | {"postgresql_partition_by": "HASH (run)"},
     )
 
     run: Mapped[int] = mapped_column(Integer, primary_key=True)

@@ -8,6 +8,8 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+PARTITIONS = 16  # of the records, on PostgreSQL: vacuum and indexes work on a sixteenth at a time
+
 
 def upgrade() -> None:
     """Make the first release's tables."""
@@ -154,12 +156,21 @@ def upgrade() -> None:
         sa.Column("time_unix_s", sa.Double(), nullable=True, comment="unix s of the evaluation"),
         sa.CheckConstraint("batch >= 0", name="ck_records_batch"),
         sa.CheckConstraint("epoch >= -1", name="ck_records_epoch"),
-        sa.ForeignKeyConstraint(["run"], ["runs.key"], name="fk_records_run_runs", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["run"], ["runs.key"], name="fk_records_run_runs", ondelete="CASCADE").ddl_if(
+            dialect="sqlite"
+        ),
         sa.PrimaryKeyConstraint(
             "run", "series", "attempt", "epoch", "pass_no", "batch", "rank", "call", name="pk_records"
         ),
         sqlite_with_rowid=False,
+        postgresql_partition_by="HASH (run)",
     )
+    if op.get_bind().dialect.name == "postgresql":
+        for number in range(PARTITIONS):
+            op.execute(
+                f"CREATE TABLE records_{number:02} PARTITION OF records "
+                f"FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {number})"
+            )
     op.create_index(
         "ix_records_nonfinite",
         "records",
