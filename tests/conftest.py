@@ -14,19 +14,34 @@ settings.register_profile("suite", deadline=None, print_blob=True)
 settings.load_profile("suite")
 
 DATABASE = "tests"
+_LEFT_OUT = pytest.StashKey[int]()
 
 
 def pytest_report_header() -> str:
     """Say whether the tests on PostgreSQL run."""
     missing = why_not()
-    return f"PostgreSQL: {find_programs()}" if not missing else f"PostgreSQL: tests are skipped, {missing}"
+    return f"PostgreSQL: {missing or find_programs()}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs PostgreSQL where there is none: hundreds of skips would hide the others."""
+    if not why_not():
+        return
+    left_out = [item for item in items if item.get_closest_marker("postgres")]
+    items[:] = [item for item in items if item not in left_out]
+    config.stash[_LEFT_OUT] = len(left_out)
+    config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say once more, where it is read, how much was left out."""
+    if number := config.stash.get(_LEFT_OUT, 0):
+        terminalreporter.write_line(f"{number} tests on PostgreSQL did not run: {why_not()}.")
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server for all tests; each makes databases of its own, or takes `postgres_database`."""
-    if missing := why_not():
-        pytest.skip(missing)
     with running_postgres() as server:
         yield server
 

@@ -35,11 +35,11 @@ SETTINGS = (
 def why_not() -> str:
     """Say what is missing to run a server here; empty where nothing is."""
     if find_programs() is None:
-        return "PostgreSQL's programs are not installed (looked for pg_config --bindir and Debian's folder)"
+        return "its programs are not installed (looked in pg_config --bindir, Debian's folders and the PATH)"
     if os.name != "posix":
-        return "PostgreSQL is run on POSIX systems only"
+        return "the suite runs it on POSIX systems only"
     if os.geteuid() == 0 and _find_owner() is None:
-        return f"root can't run PostgreSQL, and there is no user {OWNER}"
+        return f"root can't run it, and there is no user {OWNER}"
     return ""
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from accounts import Loop
-from postgres_server import PostgresServer, running_postgres, why_not
+from postgres_server import PostgresServer, running_postgres
 from processes import Service, poll
 from replicas import TOKEN, Replicas, running_replicas
 
@@ -27,8 +27,6 @@ RESTARTS = [1, pytest.param(10, marks=pytest.mark.soak)]
 # Its own server: that one is restarted, and keeps what it acknowledged.
 @pytest.fixture(scope="module")
 def durable() -> Iterator[PostgresServer]:
-    if missing := why_not():
-        pytest.skip(missing)
     with running_postgres(is_durable=True) as server:
         yield server
 

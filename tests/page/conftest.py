@@ -17,10 +17,10 @@ QUIET_FLAGS = (
     *("--disable-component-update", "--disable-sync"),
 )
 # Chromium logs each request that found no service or no way in; tests that kill it mean that to happen,
-# one asks why of an epoch 99 that no run has, and one types what is refused.
+# one asks why of an epoch 99 that no run has, one types what is refused, one shows a run that is deleted.
 EXPECTED_ERRORS = (
     *("net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED", "net::ERR_CONNECTION_RESET"),
-    *("status of 401", "status of 422", "/99/explain"),
+    *("status of 401", "/99/explain", "/runs/refused", "/runs/deleted", "run=deleted"),
 )
 REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation",
     (event) => console.error("CSP", event.violatedDirective, event.blockedURI))"""

@@ -58,9 +58,10 @@ def test_a_run_is_renamed_described_and_coloured(open_page: OpenPage, service: S
     assert shown["edited"] == ["colour", "name", "notes", "tags"]
 
 
-def test_what_the_service_refuses_is_told_in_the_dialog(open_page: OpenPage) -> None:
-    page = open_page("/?run=ten")
-    choose(page, "ten", "Edit…")
+def test_what_the_service_refuses_is_told_in_the_dialog(open_page: OpenPage, filled: Any) -> None:
+    filled.make_seed("refused", 2)
+    page = open_page("/?run=refused")
+    choose(page, "refused", "Edit…")
     dialog = page.get_by_role("dialog", name="Edit run")
     dialog.get_by_label("Tags").fill("x" * 101)
     dialog.get_by_role("button", name="Save").click()
@@ -115,17 +116,22 @@ def test_a_run_is_archived_found_again_restored_and_deleted(open_page: OpenPage,
     assert service.get("/api/v1/runs?archived=only")["total"] == 0
 
 
-def test_a_page_follows_what_others_archive_and_delete(open_page: OpenPage, service: Service) -> None:
-    page = open_page("/?run=twenty")
+def test_a_page_follows_what_others_archive_and_delete(
+    open_page: OpenPage, service: Service, filled: Any
+) -> None:
+    filled.make_seed("deleted", 2)
+    page = open_page("/?run=deleted")
     rows = page.locator("#run-list li")
-    expect(rows).to_have_count(2)
+    expect(rows).to_have_count(3)
     service.send("PATCH", "/api/v1/runs/ten", {"archived": True})
+    expect(rows).to_have_count(2)
+    expect(page.get_by_role("button", name="Archived 1")).to_be_visible()
+    service.send("PATCH", "/api/v1/runs/deleted", {"archived": True, "name": "put away"})
+    expect(page.locator('li[data-run="deleted"] .run-name')).to_have_text("put away")
+    service.fetch("DELETE", "/api/v1/runs/deleted")
     expect(rows).to_have_count(1)
-    expect(page.get_by_role("button", name="Archived 1")).to_be_visible()
-    service.send("PATCH", "/api/v1/runs/twenty", {"archived": True, "name": "put away"})
-    expect(page.locator('li[data-run="twenty"] .run-name')).to_have_text("put away")
-    service.fetch("DELETE", "/api/v1/runs/ten")
-    expect(page.get_by_role("button", name="Archived 1")).to_be_visible()
+    expect(page.locator(".notice")).to_contain_text("There is no run deleted here. It may have been deleted.")
+    assert "run=deleted" not in page.url
 
 
 def test_the_archive_can_be_reached_where_every_run_is_in_it(open_page: OpenPage, service: Service) -> None:

@@ -44,6 +44,7 @@ def draw_epochs(reader: RunReader, records: RecordCurves, series: Series) -> dic
         "low": None,
         "high": None,
         "bands": None,
+        "epochs": None,
         "rank_low": low,
         "rank_high": high,
         "count": [views.merged.seen for views in drawn],

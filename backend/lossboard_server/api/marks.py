@@ -7,7 +7,7 @@ from lossboard_server.domain.attempt_notes import find_notes, is_apart
 from lossboard_server.domain.comparing.facts import Reason
 from lossboard_server.domain.curves import Standing
 from lossboard_server.domain.summary import Summary, merge_all
-from lossboard_server.store.reading import Epoch
+from lossboard_server.store.reading import Epoch, read_epochs
 from lossboard_server.store.series import Series
 
 
@@ -21,7 +21,7 @@ def mark_attempts(reader: RunReader, series: Series) -> list[dict[str, Any]]:
     starts = {attempt.key: attempt.start for attempt in series.attempts}
     marks = []
     standing, met, before = Standing(), set[int](), None
-    for epoch in reader.epochs(series):
+    for epoch in read_epochs(reader.connection, series):  # those before what is told, too
         total = merge_all(epoch.ranks.values())
         start, made = standing, 0
         for attempt in sorted({part.attempt for part in epoch.parts}, key=series.order.__getitem__):

@@ -1,5 +1,6 @@
 """One run as a request reads it: its series, their epochs and views, each read once."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +17,21 @@ from lossboard_server.domain.views import EpochViews
 from lossboard_server.store.budget import Budget
 from lossboard_server.store.laps import Lap, read_laps
 from lossboard_server.store.progress import Progress, read_progress
-from lossboard_server.store.reading import LAST_EPOCH, Epoch, read_epoch, read_epochs, read_epochs_from, view
+from lossboard_server.store.reading import (
+    LAST_EPOCH,
+    Epoch,
+    read_epoch,
+    read_epochs,
+    read_epochs_between,
+    view,
+)
 from lossboard_server.store.series import Series, read_series
 from lossboard_server.store.spans import find_extent, read_spans
 
 OBJECTIVE = "step_objective"
+UNDECLARED = -1
+EVERYTHING = (UNDECLARED, LAST_EPOCH)
+WIDEST = EPOCH_WIDTHS[-1]
 FEW_EPOCHS = 64  # are read one by one: less than looking for buckets of them costs
 MARGIN_EPOCHS = 16  # before the first that a follower is told of: epochs may be left out
 
@@ -67,6 +78,7 @@ class RunReader:
     hidden: Counter[int] = field(default_factory=Counter)
     """Records of the series read so far that later attempts hide, by the attempt's key."""
     _epochs: dict[str, list[Epoch]] = field(default_factory=dict)
+    _extents: dict[str, tuple[int, int] | None] = field(default_factory=dict)
     _laps: dict[str, list[Lap]] = field(default_factory=dict)
     _single: dict[tuple[str, int], list[Epoch]] = field(default_factory=dict)
     _views: dict[str, list[EpochViews]] = field(default_factory=dict)
@@ -82,12 +94,24 @@ class RunReader:
         wanted = self.wanted.series
         return [series for series in self.all_series if not wanted or series.name in wanted]
 
+    @property
+    def told(self) -> tuple[int, int]:
+        """The first and the last epoch that are told: of a follower's end, or of a range of epochs."""
+        wanted = self.wanted
+        if self.follow is not None:
+            return int(min(self.follow.first, LAST_EPOCH)), LAST_EPOCH
+        if wanted.x != "epoch":
+            return UNDECLARED, LAST_EPOCH
+        first = UNDECLARED if wanted.first_x is None else math.floor(min(wanted.first_x, LAST_EPOCH))
+        last = LAST_EPOCH if wanted.last_x is None else math.ceil(max(wanted.last_x, -1)) + 1
+        return first, min(last, LAST_EPOCH)
+
     def epochs(self, series: Series) -> list[Epoch]:
-        """Return a series' visible epochs, of validation every pass; for a follower those it is told of."""
+        """Return a series' visible epochs that are told, of validation every pass."""
         if series.name not in self._epochs:
-            if self.follow is not None:
-                first = max(int(min(self.follow.first, LAST_EPOCH)), 0)
-                self._epochs[series.name] = read_epochs_from(self.connection, series, first)
+            first, last = self.told
+            if first > 0 or last < LAST_EPOCH:
+                self._epochs[series.name] = read_epochs_between(self.connection, series, max(first, 0), last)
             else:
                 self._epochs[series.name] = read_epochs(self.connection, series, hidden=self.hidden)
         return self._epochs[series.name]
@@ -100,28 +124,34 @@ class RunReader:
 
     def span(self, series: Series) -> int:
         """Return how many epochs a point of the series spans, a power of 4."""
-        extent = find_extent(self.connection, series)
+        extent = self._find_extent(series)
         if extent is None:
             return self.wanted.least_span
-        epochs = extent[1] - max(extent[0], 0) + 1
-        return max(choose_epoch_width(epochs, self.wanted.points), self.wanted.least_span)
+        first, last = (0, LAST_EPOCH) if self.follow is not None else self.told
+        epochs = min(extent[1], last) - max(extent[0], first, 0) + 1
+        return max(choose_epoch_width(max(epochs, 1), self.wanted.points), self.wanted.least_span)
+
+    def _find_extent(self, series: Series) -> tuple[int, int] | None:
+        if series.name not in self._extents:
+            self._extents[series.name] = find_extent(self.connection, series)
+        return self._extents[series.name]
 
     def _read_laps(self, series: Series) -> list[Lap]:
-        """Read the epochs that something is told of one by one, or by as many as make a point."""
-        extent = find_extent(self.connection, series)
-        span = self.span(series)
+        """Read the epochs that are told one by one, or by as many as make a point; the others as a whole."""
+        extent, span = self._find_extent(series), self.span(series)
         if extent is None or (span == 1 and extent[1] - extent[0] < FEW_EPOCHS):
             return read_laps(self.connection, series)
         first, last = max(extent[0], 0), extent[1]
-        laps = read_laps(self.connection, series, -1, -1) if extent[0] < 0 else []
-        if self.follow is not None:
-            told = int(min(self.follow.first, last + 1)) // span * span - max(span, MARGIN_EPOCHS)
-            if told > first:
-                laps += read_spans(self.connection, series, first, told - 1, EPOCH_WIDTHS[-1])
-                first = told
-        if span > 1:
-            return laps + read_spans(self.connection, series, first, last, span)
-        return laps + read_laps(self.connection, series, first, last)
+        begin, end = self.told
+        begin = max(first, min(begin, last + 1) // span * span - max(span, MARGIN_EPOCHS))
+        end = max(begin - 1, min(last, (end // span + 1) * span - 1))
+        laps = read_laps(self.connection, series, UNDECLARED, UNDECLARED) if extent[0] < 0 else []
+        for from_, to, width in ((first, begin - 1, WIDEST), (begin, end, span), (end + 1, last, WIDEST)):
+            if from_ <= to and width > 1:
+                laps += read_spans(self.connection, series, from_, to, width)
+            elif from_ <= to:
+                laps += read_laps(self.connection, series, from_, to)
+        return laps
 
     def views(self, series: Series) -> list[EpochViews]:
         """Return the views of its epochs; the budget is spent on the newest first."""
@@ -146,7 +176,7 @@ class RunReader:
 
     def _read_epoch(self, series: Series, number: int) -> list[Epoch]:
         """Return an epoch with its ranks, of validation its passes."""
-        if series.name in self._epochs and self.follow is None:
+        if series.name in self._epochs and self.told == EVERYTHING:
             return [epoch for epoch in self._epochs[series.name] if epoch.epoch == number]
         key = (series.name, number)
         if key not in self._single:

@@ -1,6 +1,7 @@
 """Curves over epochs where there are more of them than points: neighbouring epochs as one point."""
 
 import math
+from bisect import bisect_right
 from typing import Any
 
 from lossboard_server.api.following import CannotFollowError
@@ -21,14 +22,7 @@ def draw_spans(reader: RunReader, series: Series) -> dict[str, Any]:
     least and the greatest that each view came to in one epoch.
     """
     laps = told_laps(reader, series)
-    items, x = 0.0, []
-    for lap in reader.laps(series)[: len(reader.laps(series)) - len(laps)]:
-        items += lap.point.items_seen
-    seen = []
-    for lap in laps:
-        items += lap.point.items_seen
-        seen.append(items)
-        x.append(float(max(lap.place[0], 0)))
+    x = [float(max(lap.place[0], 0)) for lap in laps]
     return reader.about(series) | {
         "x": x,
         "views": reader.wanted.select({name: [_value(lap, name) for lap in laps] for name in EPOCH_VIEWS}),
@@ -42,7 +36,8 @@ def draw_spans(reader: RunReader, series: Series) -> dict[str, Any]:
         "epoch": [tell_epoch(lap.place[0]) for lap in laps],
         "pass_no": [lap.place[1] for lap in laps],
         "batch": [lap.point.last_batch for lap in laps],
-        "items": seen,
+        "items": _count_items(reader, series, laps),
+        "epochs": [1 if lap.whole is None else lap.whole.points for lap in laps],
         "complete": [reader.progress.is_complete(lap.place[0]) for lap in laps],
         "events": [],
         "shown": len(laps),
@@ -51,11 +46,17 @@ def draw_spans(reader: RunReader, series: Series) -> dict[str, Any]:
 
 
 def told_laps(reader: RunReader, series: Series) -> list[Lap]:
-    """Return the laps that are drawn: for a follower those from the first that may have changed."""
-    laps = reader.laps(series)
-    if reader.follow is None:
-        return laps
-    return [lap for lap in laps if lap.place[0] >= reader.follow.first]
+    """Return the laps that are drawn: of all, of a follower's end, or of a range."""
+    first, last = reader.told
+    return [lap for lap in reader.laps(series) if lap.place[0] >= first and lap.begin <= last]
+
+
+def _count_items(reader: RunReader, series: Series, laps: list[Lap]) -> list[float | None]:
+    """Return the items that training had seen at the end of each lap."""
+    legs = reader.legs(reader.train_of(series) or series)
+    ends = sorted(legs)
+    found = (bisect_right(ends, lap.place[0]) for lap in laps)
+    return [legs[ends[at - 1]].end.items if at else 0.0 for at in found]
 
 
 def cut_at(reader: RunReader, x: list[float]) -> float | None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, delete, func, select
 from lossboard import wire
 from lossboard_server.domain.epoch_pyramid import (
     EPOCH_WIDTHS,
+    SMALLEST_EPOCH_WIDTH,
     EpochBucket,
     ViewSpan,
     bucket_epoch,
@@ -29,6 +30,8 @@ from lossboard_server.store.tables import EpochBucketRow, SeriesRow
 KEYS = ("series", "attempt", "width", "number")
 _BEFORE_SUMMARY = ("points", "ranks", "batches", "views")
 _ROWS_AT_ONCE = 500  # while a run's tier is made anew
+
+_write_json = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` would make an encoder each time
 
 _epoch = EPOCHS.table.c
 _bucket = EpochBucketRow.__table__.c
@@ -149,13 +152,15 @@ def _close(owner: _Owner, rows: list[_EpochRow], before: int) -> Iterator[tuple[
     epochs = {row[0] for row in rows}
     reach = max(before, *epochs)
     moved = epochs if before < 0 else {before, *epochs}  # the bucket that was open may be closed now
+    fresh: dict[int, list[_EpochRow]] = {}
+    for row in rows:
+        fresh.setdefault(row[0] // SMALLEST_EPOCH_WIDTH, []).append(row)
     below: dict[int, EpochBucket] = {}
     for width in EPOCH_WIDTHS:
         level: dict[int, EpochBucket] = {}
         for first, last in _stretches(find_closed(moved, width, reach)):
-            if width == EPOCH_WIDTHS[0]:
-                span = range(first * width, (last + 1) * width)
-                points = _make_points(owner, _find_rows(owner, span, rows, before))
+            if width == SMALLEST_EPOCH_WIDTH:
+                points = _make_points(owner, _find_rows(owner, first, last, fresh, before))
                 level |= _join(points, width)
             else:
                 children = first * BASE, last * BASE + BASE - 1
@@ -190,13 +195,19 @@ def _read_rows(owner: _Owner, first: int, last: int) -> Iterator[_EpochRow]:
         yield row[2], row[3], row[4], (Reduction(row[5]), read_summary(row))
 
 
-def _find_rows(owner: _Owner, span: range, grown: list[_EpochRow], before: int) -> list[_EpochRow]:
-    """Return the epochs of a span in order; behind `before` there are no others than those that grew."""
-    fresh = [row for row in grown if row[0] in span]
-    if before >= span.start:
-        stored = _read_rows(owner, span.start, min(before, span.stop - 1))
-        fresh = list({row[:3]: row for row in [*stored, *fresh]}.values())
-    return sorted(fresh, key=_place)
+def _find_rows(
+    owner: _Owner, first: int, last: int, fresh: dict[int, list[_EpochRow]], before: int
+) -> list[_EpochRow]:
+    """Return the epochs of the smallest buckets `first` to `last` in order.
+
+    `fresh` are those that grew, by bucket; behind epoch `before` there are no others.
+    """
+    found = [row for number in range(first, last + 1) for row in fresh.get(number, ())]
+    start, end = first * SMALLEST_EPOCH_WIDTH, (last + 1) * SMALLEST_EPOCH_WIDTH
+    if before >= start:
+        stored = _read_rows(owner, start, min(before, end - 1))
+        found = list({row[:3]: row for row in [*stored, *found]}.values())
+    return sorted(found, key=_place)
 
 
 def _make_points(owner: _Owner, rows: Iterable[_EpochRow]) -> Iterator[tuple[int, EpochBucket]]:
@@ -219,7 +230,7 @@ def _values(bucket: EpochBucket) -> tuple[Any, ...]:
         name: [span.told, *(wire.encode_number(value) for value in span[1:])]
         for name, span in bucket.views.items()
     }
-    told = (bucket.points, bucket.ranks, bucket.batches, json.dumps(views, separators=(",", ":")))
+    told = (bucket.points, bucket.ranks, bucket.batches, _write_json(views))
     return *told, *summary_values(bucket.summary)
 
 

@@ -47,6 +47,14 @@ class Lap:
     whole: EpochBucket | None = None
     """What the views of these epochs came to, where they are taken together."""
 
+    first_epoch: int | None = None
+    """Of those; None: there is but one."""
+
+    @property
+    def begin(self) -> int:
+        """Its first epoch, as it is shown."""
+        return self.point.epoch if self.first_epoch is None else self.first_epoch
+
     @property
     def place(self) -> tuple[int, int]:
         """Its epoch and pass, as they are shown."""

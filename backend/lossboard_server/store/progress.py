@@ -9,16 +9,17 @@ from sqlalchemy import Connection, bindparam, func, select
 from lossboard import wire
 from lossboard_server.domain.attempts import find_stretches
 from lossboard_server.store.series import read_attempts, read_reach
+from lossboard_server.store.statements import Statement
 from lossboard_server.store.tables import SILENT, EpochRow, SeriesRow, WriterRow
 
 # Made once, as in series.py.
-_TRAINED = (
+_TRAINED = Statement(
     select(EpochRow.attempt, EpochRow.rank, func.max(EpochRow.epoch).label("newest"))
     .join(SeriesRow, (SeriesRow.run == EpochRow.run) & (SeriesRow.key == EpochRow.series))
     .where(EpochRow.run == bindparam("of_run"), SeriesRow.name.like("train/%"))
     .group_by(EpochRow.attempt, EpochRow.rank)
 )
-_WRITERS = (
+_WRITERS = Statement(
     select(WriterRow.attempt, WriterRow.rank, WriterRow.state)
     .where(WriterRow.run == bindparam("of_run"), WriterRow.state != SILENT)
     .order_by(WriterRow.last_seen_unix_s, WriterRow.writer)
@@ -51,8 +52,8 @@ def read_progress(connection: Connection, run: Any) -> Progress:
     Earlier attempts may have come further: what they trained beyond its start is hidden.
     """
     of_run = {"of_run": run.key}
-    trained: Sequence[Any] = connection.execute(_TRAINED, of_run).all()
-    writers: Sequence[Any] = connection.execute(_WRITERS, of_run).all()
+    trained: Sequence[Any] = _TRAINED.run(connection, of_run)
+    writers: Sequence[Any] = _WRITERS.run(connection, of_run)
     start, before = -1, 0
     attempts = {row.attempt for row in (*trained, *writers)}
     if len(attempts) > 1:

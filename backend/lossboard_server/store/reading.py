@@ -24,10 +24,11 @@ from lossboard_server.store.rollup import EPOCHS, read_summary
 from lossboard_server.store.rows import read_pass
 from lossboard_server.store.series import Series
 from lossboard_server.store.spread import spread_epochs
+from lossboard_server.store.statements import Statement
 from lossboard_server.store.tables import EpochRow
 
 _epoch = EpochRow.__table__.c
-_SOME_EPOCHS = (
+_SOME_EPOCHS = Statement(
     select(*EPOCHS.columns)
     .where(
         _epoch.run == bindparam("run"),
@@ -117,24 +118,24 @@ def read_epoch(connection: Connection, series: Series, number: int) -> list[Epoc
     return _gather(connection, series, rows, None)
 
 
-def read_epochs_between(
+def read_own_epochs(
     connection: Connection, series: Series, attempt: int, first: int, last: int
 ) -> list[Epoch]:
     """Return what is shown of some epochs of one attempt, which counts them from `first` to `last`."""
     return _gather(connection, series, _read_some(connection, series, attempt, first, last), None)
 
 
-def read_epochs_from(connection: Connection, series: Series, first: int) -> list[Epoch]:
-    """Return the visible epochs from one on, in order."""
+def read_epochs_between(connection: Connection, series: Series, first: int, last: int) -> list[Epoch]:
+    """Return the visible epochs from `first` to `last`, as they are shown, in order."""
     rows: list[Any] = []
     for attempt, stretch in series.stretches.items():
-        rows += _read_some(connection, series, attempt, *stretch.own_epochs(first, LAST_EPOCH))
+        rows += _read_some(connection, series, attempt, *stretch.own_epochs(first, last))
     return _gather(connection, series, rows, None)
 
 
 def _read_some(connection: Connection, series: Series, attempt: int, first: int, last: int) -> Sequence[Any]:
     where = {"run": series.run, "series": series.key, "attempt": attempt, "first": first, "last": last}
-    return connection.execute(_SOME_EPOCHS, where).all()
+    return _SOME_EPOCHS.run(connection, where)
 
 
 def _gather(

@@ -19,6 +19,7 @@ from lossboard_server.domain.attempts import (
 from lossboard_server.domain.meaning import Reduction
 from lossboard_server.domain.points import Point
 from lossboard_server.domain.summary import Summary
+from lossboard_server.store.statements import Statement
 from lossboard_server.store.tables import AttemptRow, EpochRow, RecordRow, SeriesRow
 
 TRAIN = "train"
@@ -29,10 +30,12 @@ FIRST_LOSS = "loss"  # what `watch` and `log` call it where nobody names it
 _epoch = EpochRow.__table__.c
 _record = RecordRow.__table__.c
 # Made once: 20 runs on a chart spent more on building such queries than on running them.
-_ATTEMPTS = select(
-    AttemptRow.key, AttemptRow.started_unix_s, AttemptRow.start_epoch, AttemptRow.start_batch
-).where(AttemptRow.run == bindparam("of_run"))
-_SERIES = select(SeriesRow.__table__).where(SeriesRow.run == bindparam("of_run"))
+_ATTEMPTS = Statement(
+    select(AttemptRow.key, AttemptRow.started_unix_s, AttemptRow.start_epoch, AttemptRow.start_batch).where(
+        AttemptRow.run == bindparam("of_run")
+    )
+)
+_SERIES = Statement(select(SeriesRow.__table__).where(SeriesRow.run == bindparam("of_run")))
 
 
 @dataclass(slots=True)
@@ -109,7 +112,7 @@ def read_attempts(connection: Connection, run: int) -> list[Attempt]:
     """Return a run's attempts in the order in which they started."""
     return order(
         Attempt(key, started, None if epoch is None else (epoch, batch))
-        for key, started, epoch, batch in connection.execute(_ATTEMPTS, {"of_run": run})
+        for key, started, epoch, batch in _ATTEMPTS.run(connection, {"of_run": run})
     )
 
 
@@ -130,7 +133,7 @@ def read_series(connection: Connection, run: int, *, with_steps: bool = True) ->
             attempts=attempts,
             order=numbers,
         )
-        for row in connection.execute(_SERIES, {"of_run": run})
+        for row in _SERIES.run(connection, {"of_run": run})
     ]
     if with_steps and len(attempts) > 1:
         steps = _count_steps(connection, found, attempts, stretches)

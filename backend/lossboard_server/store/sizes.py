@@ -24,5 +24,5 @@ class Room(NamedTuple):
 
 def measure_room(connection: Connection) -> Room:
     """Measure the store. Cost: one row a run."""
-    records = connection.execute(select(func.sum(RunRow.records))).scalar()
-    return Room(int(records or 0), count_used_bytes(connection))
+    records = int(connection.execute(select(func.sum(RunRow.records))).scalar() or 0)
+    return Room(records, count_used_bytes(connection, records))

@@ -10,7 +10,7 @@ from lossboard_server.domain.epoch_pyramid import EPOCH_WIDTHS, EpochBucket, buc
 from lossboard_server.domain.points import point_of
 from lossboard_server.store.epoch_tier import read_epoch_buckets, read_epoch_reach
 from lossboard_server.store.laps import Lap
-from lossboard_server.store.reading import Epoch, read_epoch, read_epochs_between
+from lossboard_server.store.reading import Epoch, read_epoch, read_own_epochs
 from lossboard_server.store.series import Series
 from lossboard_server.store.spread import find_span
 
@@ -65,7 +65,7 @@ def _make_lap(width: int, pieces: list[_Piece]) -> Lap:
     whole = join_epochs([piece.bucket for piece in pieces])
     place = (max(piece.last for piece in pieces), 0)
     point = point_of(whole.summary, place, 0, 1)._replace(batches=whole.batches)
-    return Lap(point, whole.ranks, (), width, whole)
+    return Lap(point, whole.ranks, (), width, whole, min(piece.epoch for piece in pieces))
 
 
 def _bucket(series: Series, epoch: Epoch) -> EpochBucket:
@@ -100,7 +100,7 @@ def _read_pieces(
     reach = read_epoch_reach(connection, series.run, [(series.key, attempt)])[series.key, attempt]
     for block in _find_blocks(shown[0] - before, shown[1] - before, reach, widths):
         if block.width == 1:
-            for epoch in read_epochs_between(connection, series, attempt, block.first, block.last):
+            for epoch in read_own_epochs(connection, series, attempt, block.first, block.last):
                 yield _Piece(epoch.epoch, epoch.epoch, _bucket(series, epoch))
             continue
         where = (series.run, series.key, attempt, block.width, block.first, block.last)

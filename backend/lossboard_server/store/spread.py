@@ -1,11 +1,24 @@
 """Some epochs of a series, spread over those shown, found without reading the others."""
 
-from sqlalchemy import ColumnElement, Connection, and_, false, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, false, func, or_, select, text
 
 from lossboard_server.store.series import Series
+from lossboard_server.store.statements import Statement
 from lossboard_server.store.tables import EpochRow
 
 _epoch = EpochRow.__table__.c
+_own = (
+    _epoch.run == bindparam("run"),
+    _epoch.series == bindparam("series"),
+    _epoch.attempt == bindparam("attempt"),
+)
+# One question each: SQLite looks up a least or a greatest key, and reads all of them for both.
+_ENDS = Statement(
+    select(
+        select(func.min(_epoch.epoch)).where(*_own).scalar_subquery().label("first"),
+        select(func.max(_epoch.epoch)).where(*_own).scalar_subquery().label("last"),
+    )
+)
 _LAST_UPTO = """SELECT max(epoch) FROM epochs
     WHERE run = :run AND series = :series AND attempt = :attempt AND epoch <= k.column1"""
 
@@ -37,10 +50,8 @@ def spread_epochs(connection: Connection, series: Series, at_most: int) -> Colum
 
 def find_span(connection: Connection, series: Series, attempt: int) -> tuple[int, int] | None:
     """Return the first and the last epoch of an attempt that are shown, as they are shown; None of none."""
-    where = (_epoch.run == series.run, _epoch.series == series.key, _epoch.attempt == attempt)
-    # One question each: SQLite looks up a least or a greatest key, and reads all of them for both.
-    ends = [select(end(_epoch.epoch)).where(*where).scalar_subquery() for end in (func.min, func.max)]
-    first, last = connection.execute(select(*ends)).one()
+    where = {"run": series.run, "series": series.key, "attempt": attempt}
+    first, last = _ENDS.run(connection, where)[0]
     if first is None:
         return None
     stretch = series.stretches[attempt]

@@ -28,6 +28,7 @@ MAX_QUEUED = 256  # jobs; a full queue is answered 429, and the client keeps its
 MAX_GROUP = 64  # jobs in one transaction: beyond this the commit no longer dominates
 MAX_TRIES = 3  # of a group that was undone as a whole
 RETRY_INTERVAL_S = 0.1  # times the tries so far
+WARN_INTERVAL_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
 
 
@@ -72,6 +73,7 @@ class Writer:
         self._announce = announce
         self._queues: list[queue.Queue[_Job | None]] = [queue.Queue(MAX_QUEUED) for _ in range(threads)]
         self._is_closed = False
+        self._quiet_until = 0.0
         self.refused = 0
         """Jobs that a full queue did not take."""
         self._threads = [
@@ -148,7 +150,7 @@ class Writer:
                 break
             time.sleep(RETRY_INTERVAL_S * tries)
         if outcome.undone_by is not None:
-            logger.warning("a group commit of %d jobs failed: %s", len(jobs), outcome.undone_by)
+            self._warn(len(jobs), outcome.undone_by)
             outcome.failed = [(job, outcome.undone_by) for job in jobs]
         if outcome.done:
             self._condition.note_commit()
@@ -173,9 +175,15 @@ class Writer:
             if not is_committing and is_passing(error):
                 return _Outcome(undone_by=error)
             if len(jobs) > 1:
-                logger.warning("a group commit of %d jobs failed: %s", len(jobs), error)
+                self._warn(len(jobs), error)
             return _Outcome(failed=[(job, error) for job in jobs])
         return outcome
+
+    def _warn(self, jobs: int, error: Exception) -> None:
+        # While a database is away every group fails, several times a second.
+        if time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + WARN_INTERVAL_S
+            logger.warning("a group commit of %d jobs failed: %s", jobs, error)
 
 
 def _work(connection: Connection, jobs: list[_Job]) -> _Outcome:

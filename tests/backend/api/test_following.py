@@ -213,3 +213,18 @@ def test_more_epochs_than_points_are_followed_too(service: TestClient, run: str)
     page.ask()
     assert (page.told < 10, page.resets) == (True, 1)
     page.check()
+
+
+def test_range_of_epochs_is_told_one_by_one(service: TestClient, run: str) -> None:
+    post(service, "r1", training(900, 2))
+    whole = service.get("/api/v1/curves?run=r1&points=100").json()["curves"][0]
+    part = service.get("/api/v1/curves?run=r1&points=100&from=500&to=520").json()["curves"][0]
+    every = service.get("/api/v1/curves?run=r1&points=1000").json()["curves"][0]
+    assert (whole["shown"], sum(whole["epochs"]), whole["records"]) == (57, 900, 1800)
+    assert (part["x"], part["records"]) == ([float(x) for x in range(500, 522)], 1800)
+    assert part["items"] == every["items"][500:522]
+    assert part["views"]["raw_sum"] == every["views"]["raw_sum"][500:522]
+    own = every["views"]["raw_sum"][16:32]
+    assert whole["views"]["raw_sum"][1] == pytest.approx(sum(own) / 16, rel=1e-12)
+    band = whole["bands"]["raw_sum"]
+    assert (band["low"][1], band["high"][1]) == (min(own), max(own))

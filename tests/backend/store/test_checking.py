@@ -4,7 +4,7 @@ import math
 import random
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lossboard.wire import Record
-from lossboard_server.domain.agreement import agrees, agrees_as_bucket
 from lossboard_server.domain.blocks import as_blocks
-from lossboard_server.domain.epoch_pyramid import bucket_epoch
-from lossboard_server.domain.meaning import Evaluation, Reduction
-from lossboard_server.domain.summary import Row, Summary, merge, summarise
 from lossboard_server.store.checking import check_run, list_runs, rebuild_run
 from lossboard_server.store.deliveries import Delivery, RunSpec, Sender
 from lossboard_server.store.store import Store
@@ -224,28 +220,3 @@ def test_later_call_of_a_batch_is_the_last_one_whatever_its_reduction(store: Sto
     with store.reading() as connection:
         assert connection.exec_driver_sql("SELECT last_batch, last_batch_size FROM epochs").one() == (6, 4)
     assert find(store) == []
-
-
-def test_summaries_of_other_records_disagree() -> None:
-    rows = [
-        Row(0, batch, 0, Evaluation(0.1 * batch, 2, None, None, None, Reduction.MEAN), batch, 1e9)
-        for batch in range(20)
-    ]
-    whole = summarise(rows)
-    assert agrees(whole, merge(summarise(rows[:7]), summarise(rows[7:])))
-    assert not agrees(whole, summarise(rows[1:]))
-    value, low = whole.m
-    ulp = math.ulp(value)
-    assert agrees(whole, replace(whole, m=(value + ulp, low)))
-    for field, other in (
-        ("m", (value + 4 * ulp, low)), ("m2", whole.m2 * 1.001), ("high", 1.9 + 1e-15),
-        ("seen", 21), ("last_step", None),
-    ):  # fmt: skip
-        assert not agrees(whole, replace(whole, **{field: other})), field
-    one, other = (
-        bucket_epoch({0: s}, Reduction.MEAN, is_training=True) for s in (whole, replace(whole, seen=21))
-    )
-    assert agrees_as_bucket(one, one)
-    assert not agrees_as_bucket(one, other)
-    assert not agrees_as_bucket(one, bucket_epoch({0: whole}, Reduction.UNKNOWN, is_training=True))
-    assert not agrees(Summary(), whole)

@@ -156,3 +156,16 @@ def test_retention_by_size_stops_when_the_rest_fits(store, keep):
     with store.reading() as connection:
         runs, _ = list_runs(connection, RunFilter(), now)
     assert sorted(run["run"] for run in runs) == ["b", "c", "r"]
+
+
+def test_deleting_makes_the_store_smaller_for_retention(store, keep):
+    for run in ("a", "b"):
+        fill(store, run, rows=2_000)
+    with store.reading() as connection:
+        before = deleting.measure_room(connection)
+    delete(store, "a")
+    keep().start()
+    poll(lambda: count_rows(store)["records"] == 2_000, "the rows of the deleted run")
+    with store.reading() as connection:
+        after = deleting.measure_room(connection)
+    assert after.bytes < 0.7 * before.bytes, "or retention by size would go on deleting"

@@ -83,7 +83,7 @@ def test_inner_savepoint_leaves_the_outer_ones_work(store: Store) -> None:
 
 def test_errors_are_sqlalchemys(store: Store) -> None:
     def work(connection: Connection) -> None:
-        with pytest.raises(IntegrityError, match="(?i)null"), savepoint(connection):
+        with pytest.raises(IntegrityError, match=r"(?i)null"), savepoint(connection):
             RENAME.run(connection, {"of_run": 1, "named": None})
 
     write(store, work)
