@@ -46,7 +46,7 @@ export function figureEpochs(question) {
   });
   if (!byItems) layout["xaxis"].unifiedhovertitle = { text: "epoch %{x:.4~g}" };
   const data = cells.flatMap((cell, i) => [
-    ...cell.curves.flatMap((curve) => drawRanks(curve, i, question)),
+    ...cell.curves.flatMap((curve) => [...drawRanks(curve, i, question), ...drawSpread(curve, i, question)]),
     ...cell.hidden.flatMap((curve) => drawBeside(curve, cell, i, question)),
     ...cell.curves.flatMap((curve) => drawCurve(curve, i, question, findGaps(cell.curves, curve))),
     ...cell.curves.flatMap((curve) => drawStarts(curve, penOf(i, question), byItems ? (mark) => findItems(curve, mark) : undefined)),
@@ -152,6 +152,36 @@ function drawRanks(curve, cell, question) {
 }
 
 /**
+ * The band from the least to the greatest epoch of each point, where one stands for several.
+ * @param {Curve} curve
+ * @param {number} cell
+ * @param {EpochQuestion} question
+ * @returns {object[]}
+ */
+function drawSpread(curve, cell, question) {
+  const band = curve.bands?.[question.view];
+  if (!band) return [];
+  const { color } = styleLine(curve, question.look(curve.run), question.ink);
+  return drawBand({ xs: placePoints(curve, question), low: band.low, high: band.high, color, axes: nameAxes(cell), meta: "epochs" });
+}
+
+/**
+ * Say which epochs a point stands for, and what lies between the least and the greatest of them.
+ * @param {Curve} curve
+ * @param {ViewName} view
+ * @param {number} i
+ * @returns {string|null} null where it stands for one
+ */
+function tellSpan(curve, view, i) {
+  const epochs = curve.epochs?.[i] ?? 1;
+  const last = curve.epoch[i] ?? null;
+  if (epochs < 2 || last === null) return null;
+  const band = curve.bands?.[view];
+  const spread = band ? ` · ${formatLoss(band.low[i])} to ${formatLoss(band.high[i])} in an epoch` : "";
+  return `${spread} · ${epochs} epochs up to ${last}`;
+}
+
+/**
  * @param {Curve} curve
  * @param {EpochQuestion} question
  */
@@ -172,8 +202,10 @@ function readPoints(curve, question) {
     const counted = formatCounted(curve.count[i] ?? 0, "batch", "batches");
     const [low, high] = view === "per_item" ? [curve.rank_low?.[i], curve.rank_high?.[i]] : [];
     const ranks = low !== undefined && low !== null ? ` · ranks ${formatLoss(low)} to ${formatLoss(high)}` : "";
-    const text = `${formatExact(values[i])} ${tellView(view, curve)}${ranks} · epoch ${curve.epoch[i] ?? "–"}, ${counted}${isDone ? "" : " so far"}`;
-    const epoch = curve.epoch[i] ?? null;
+    const span = tellSpan(curve, view, i);
+    const where = span ?? `${ranks} · epoch ${curve.epoch[i] ?? "–"}`;
+    const text = `${formatExact(values[i])} ${tellView(view, curve)}${where}, ${counted}${isDone ? "" : " so far"}`;
+    const epoch = span === null ? (curve.epoch[i] ?? null) : null; // several epochs have no number to ask for
     const isLastPass = curve.epoch[i + 1] !== curve.epoch[i]; // an earlier pass has numbers of its own, which nobody can ask for
     return { x, y: finite(values[i]), text, isDone, epoch: isLastPass ? epoch : null, at: { epoch, batch: curve.batch[i] ?? 0 } };
   });

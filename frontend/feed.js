@@ -2,6 +2,7 @@
 
 import { ApiError, getJson } from "./api.js";
 import { listen } from "./dom.js";
+import { askSince, joinAnswer } from "./following.js";
 import { createLimiter } from "./limiter.js";
 import { questionBatches, questionEpochs, staleEpochs } from "./questions.js";
 import { since } from "./run-state.js";
@@ -31,6 +32,8 @@ export function startFeed(store) {
   let hasOpened = store.get().selected.length > 0;
   /** @type {Map<string, string>} what the rows of each epochs answer depended on */
   const stamps = new Map();
+  /** @type {Map<string, string>} the question that each of the curves' answers is to */
+  const answered = new Map();
 
   const list = createLimiter(() => guard(store, askList), LIST_INTERVAL_MS);
   const search = createLimiter(() => guard(store, askSearch), 300);
@@ -70,8 +73,11 @@ export function startFeed(store) {
   async function askCurves(place, question) {
     const asked = question(store.get());
     if (asked === null) return store.set({ [place]: null });
-    const answer = await getJson("/curves", new URLSearchParams(asked));
-    if (question(store.get()) === asked) store.set({ [place]: answer, fault: null }); // else a newer question is on its way
+    const known = answered.get(place) === asked ? store.get()[place] : null;
+    const answer = joinAnswer(known, await getJson("/curves", askSince(asked, known)));
+    if (question(store.get()) !== asked) return; // a newer question is on its way
+    answered.set(place, asked);
+    store.set({ [place]: answer, fault: null });
   }
 
   async function askEpochs() {

@@ -29,8 +29,9 @@ export function drawKey(root, { runs, curves, hidden, colours, isEpochs, hasRank
   const isOpen = isEpochs && curves.some((curve) => curve.complete?.includes(false));
   const isBroken = curves.some((curve) => curve.nonfinite.some((count) => count > 0));
   const isSpread = hasRanks && curves.some((curve) => curve.rank_low?.some((low) => low !== null));
+  const isMany = isEpochs && curves.some((curve) => curve.epochs?.some((epochs) => epochs > 1));
   const isResumed = curves.some((curve) => (curve.attempts?.length ?? 0) > 0);
-  const is = JSON.stringify([runs.map((run) => [run.run, run.name, run.colour]), splits, isOpen, isBroken, isSpread, hidden.length > 0, isResumed]);
+  const is = JSON.stringify([runs.map((run) => [run.run, run.name, run.colour]), splits, isOpen, isBroken, isSpread, isMany, hidden.length > 0, isResumed]);
   if (root.dataset["is"] === is) return;
   root.dataset["is"] = is;
   const drawn = runs.map((run) => {
@@ -41,6 +42,7 @@ export function drawKey(root, { runs, curves, hidden, colours, isEpochs, hasRank
   const marks = [];
   if (splits.length > 1) for (const split of splits) marks.push(item("", pictureSplit(split, isEpochs), split));
   if (isSpread) marks.push(item("", band(), "ranks, least to greatest"));
+  if (isMany) marks.push(item("", band(), "epochs of a point, least to greatest"));
   if (isOpen) marks.push(item("", ring(), "epoch not complete"));
   if (isBroken) marks.push(item("", cross(), "not finite"));
   if (isResumed) marks.push(item("", start(), "attempt begins"));

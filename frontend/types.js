@@ -96,6 +96,10 @@
  * @prop {boolean} declared
  * @prop {boolean[]} [complete]             x = epoch only
  * @prop {(number|null)[]} [items]          x = epoch only: items seen in training so far
+ * @prop {Record<string, {low: WireNumber[], high: WireNumber[]}>|null} [bands]  x = epoch only, where a point is several epochs: the least and the greatest of each view
+ * @prop {number[]|null} [epochs]           x = epoch only: how many a point is
+ * @prop {number[]} [pass_no]               x = epoch only
+ * @prop {number|null} from_x               of a follower's answer: what the page has from there on is replaced; null: all of it
  * @prop {AttemptMark[]} [attempts]         of training: where each attempt but the first begins
  */
 
@@ -121,7 +125,7 @@
  * @prop {{view?: ViewName|Mode, x?: XAxis, layout?: Layout}|null} [suggest]
  */
 
-/** @typedef {{cursor: string, x: string, curves: Curve[], hidden?: HiddenCurve[], warnings: Warning[]}} CurvesAnswer */
+/** @typedef {{cursor: string, x: string, reset: boolean, curves: Curve[], hidden?: HiddenCurve[], warnings: Warning[]}} CurvesAnswer */
 
 /** @typedef {{rank: number, per_item: WireNumber, batch_mean: WireNumber, batches: number, items: number, weight: number}} RankRow */
 

@@ -133,7 +133,10 @@ class Service:
         if self._process.poll() is not None:
             raise RuntimeError(f"the service ended with {self._process.returncode}:\n{self.log}")
         for path in (self.folder / "services").glob("*.json"):
-            about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                continue  # of a killed one: the new service has just taken it away
             if about["pid"] == self._process.pid:
                 return about
         return None

@@ -93,7 +93,8 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
                     "The database's disk is full. Make room and start again; nothing that was stored is "
                     "lost. --database names a file on another disk."
                 ) from error
-            cause = getattr(error, "orig", None) or error
+            # PostgreSQL's driver tells what it thinks of it on a second line.
+            cause = str(getattr(error, "orig", None) or error).partition("\n")[0].rstrip(".")
             raise StartError(f"The database can't be used: {cause}. --database names another.") from error
 
 

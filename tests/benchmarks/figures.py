@@ -18,6 +18,8 @@ class Figure(NamedTuple):
     unit: str
     budget: float | None = None
     whose: str = OURS
+    is_least: bool = False
+    """The budget is the least that it should be."""
 
 
 @dataclass(slots=True)
@@ -27,12 +29,21 @@ class Row:
     what: str
     unit: str
     budget: float | None = None
+    is_least: bool = False
     values: dict[str, float] = field(default_factory=dict)
 
     @property
     def is_over(self) -> bool:
-        """Whether we take more than our budget."""
-        return self.budget is not None and self.values.get(OURS, 0.0) > self.budget
+        """Whether we take more than our budget, or reach less than it."""
+        if self.budget is None or OURS not in self.values:
+            return False
+        value = self.values[OURS]
+        return value < self.budget if self.is_least else value > self.budget
+
+    @property
+    def limit(self) -> str:
+        """The budget in words."""
+        return "" if self.budget is None else f"{'≥ ' if self.is_least else ''}{self.budget:g}"
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -68,7 +79,8 @@ def arrange(figures: Iterable[Figure]) -> list[Row]:
             row = Row(figure.what, figure.unit)
             rows.append(row)
         row.values[figure.whose] = figure.value
-        row.budget = figure.budget if row.budget is None else row.budget
+        if row.budget is None:
+            row.budget, row.is_least = figure.budget, figure.is_least
     return rows
 
 
@@ -96,7 +108,7 @@ def show_over(rows: Sequence[Row]) -> str:
     if not over:
         return "Nothing is over its budget."
     told = (
-        f"  {row.what}: {_readable(row.values[OURS])} {row.unit}, budget {row.budget:g} {row.unit}"
+        f"  {row.what}: {_readable(row.values[OURS])} {row.unit}, budget {row.limit} {row.unit}"
         for row in over
     )
     return "\n".join(["Over budget:", *told])
@@ -108,7 +120,7 @@ def _lay_out(rows: Sequence[Row]) -> Iterator[list[str]]:
     yield ["what", "unit", *columns, "budget"]
     for row in rows:
         values = [_readable(row.values[whose]) if whose in row.values else "" for whose in columns]
-        yield [row.what, row.unit, *values, "" if row.budget is None else f"{row.budget:g}"]
+        yield [row.what, row.unit, *values, row.limit]
 
 
 def _readable(value: float) -> str:

@@ -1,5 +1,6 @@
 """How the page lives: what is new comes by itself, a killed service is outlived, a run picks itself."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,11 @@ OpenPage = Callable[[str], Page]
 Row = Callable[..., dict[str, object]]
 HOLDS = """(loss) => (document.getElementById("batches-chart").data ?? [])
     .some((trace) => Array.from(trace.y ?? []).includes(loss))"""
+
+COUNTS = """(records) => (document.getElementById("batches-chart").data ?? []).some((trace) =>
+    trace.mode?.includes("lines") && (trace.x ?? []).filter((x) => x !== null).length === records)"""
+DRAWN = """(chart) => document.getElementById(chart).data.map((trace) =>
+    [trace.meta, trace.mode, Array.from(trace.x ?? []), Array.from(trace.y ?? [])])"""
 
 
 def test_new_record_appears_without_a_reload(filled: Any, open_page: OpenPage, typed_row: Row) -> None:
@@ -95,3 +101,41 @@ def test_browser_without_a_way_in_any_more_is_told_how_to_get_one(
     context.unroute("**/api/v1/**")
     page.get_by_role("radio", name="Batch", exact=True).check()
     expect(page.locator('[data-notice="connection"]')).to_have_count(0)
+
+
+def test_page_that_follows_draws_what_a_fresh_page_draws(
+    filled: Any, open_page: OpenPage, typed_row: Row
+) -> None:
+    def rows(epochs: range) -> list[dict[str, object]]:
+        return [
+            typed_row(e, b, 1 + math.sin(e * 40 + b), 2, time=1e9 + e * 40 + b)
+            for e in epochs
+            for b in range(40)
+        ]
+
+    filled.make("live", rows(range(30)), finished=False)
+    page = open_page("/?run=live")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/curves" in request.url else None)
+    page.wait_for_function(COUNTS, arg=1200)
+    for epoch in range(30, 33):
+        filled.add("live", rows(range(epoch, epoch + 1)))
+        page.wait_for_function(COUNTS, arg=40 * (epoch + 1))
+    fresh = open_page("/?run=live")
+    fresh.wait_for_function(COUNTS, arg=1320)
+    for chart in ("epochs-chart", "batches-chart"):
+        assert page.evaluate(DRAWN, chart) == fresh.evaluate(DRAWN, chart)
+    assert len(asked) > 4
+    anew = [url for url in asked if "since=" not in url]
+    assert len(anew) <= 2, "each chart once more, when its loss was known; after that only for what was new"
+
+
+def test_run_of_more_epochs_than_points_is_drawn_with_its_band(
+    filled: Any, open_page: OpenPage, typed_row: Row
+) -> None:
+    filled.make("many", [typed_row(e, 0, 2 + math.sin(e) / (1 + e / 300), 2) for e in range(3000)])
+    page = open_page("/?run=many&view=raw_sum&x=epoch")
+    page.wait_for_function(
+        "() => document.getElementById('epochs-chart').data?.some((t) => t.meta === 'epochs')"
+    )
+    expect(page.get_by_text("epochs of a point, least to greatest").first).to_be_visible()

@@ -166,7 +166,7 @@ def _copy_tuples(connection: Connection, copy: str, rows: list[Any]) -> None:
             for row in rows:
                 channel.write_row(row)
     except psycopg.Error as error:  # as SQLAlchemy tells what its own statements raise
-        if connection.dialect.is_disconnect(error, None, None):  # type: ignore[arg-type]
+        if connection.connection.driver_connection.closed:  # type: ignore[union-attr]
             connection.invalidate(error)
         kinds = {psycopg.IntegrityError: IntegrityError, psycopg.DataError: DataError}
         kind = next((ours for theirs, ours in kinds.items() if isinstance(error, theirs)), DBAPIError)

@@ -13,8 +13,10 @@ from lossboard_server.domain.blocks import as_blocks
 from lossboard_server.domain.changes import Change
 from lossboard_server.errors import RunNotFound, Unavailable
 from lossboard_server.store import database as database_module
+from lossboard_server.store.database import insert_tuples
 from lossboard_server.store.deleting import mark_deleted
 from lossboard_server.store.deliveries import AttemptStart, Delivery, RunSpec, Sender, SeriesMeaning
+from lossboard_server.store.ingest import COLUMNS, store_delivery
 from lossboard_server.store.register import find_run
 from lossboard_server.store.store import Store
 from lossboard_server.store.tables import RunRow
@@ -171,6 +173,27 @@ def test_work_whose_connection_broke_before_its_commit_is_done_anew(
 
     assert pair[0].write(work).result(TIMEOUT_S) == 2
     assert ask(pair[0], "SELECT version FROM runs") == (3,)
+
+
+def test_records_whose_connection_broke_on_their_way_are_stored_once(
+    pair: tuple[Store, Store], postgres: PostgresServer
+) -> None:
+    pair[0].put_run("r", RunSpec()).result(TIMEOUT_S)
+    breaks = [True]
+
+    def breaking(connection: Connection, run: str, now: float) -> tuple[Any, list[Change]]:
+        pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        find_run(connection, run)
+        if breaks.pop() if breaks else False:
+            with postgres.connect() as other:
+                other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+            insert_tuples(connection, "records", COLUMNS, [])
+        return store_delivery(connection, run, delivery(0, 20), now)
+
+    assert (
+        pair[0].write(lambda connection: breaking(connection, "r", 1e9), "r").result(TIMEOUT_S).stored == 20
+    )
+    assert ask(pair[1], "SELECT count(*) FROM records") == (20,)
 
 
 def test_run_that_a_hanging_replica_holds_is_told_to_come_back_and_others_go_on(
