@@ -1,6 +1,6 @@
 """Finding which part of a training is drawn: what lies in a range of an axis, or the end that is new."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lossboard_server.api.following import CannotFollowError, Follow
@@ -47,9 +47,9 @@ class _Finder:
         if finer is not None:
             return self.find_range(finer, section.before, section.earlier)
         if wanted.first_x is not None and _is_below(ends[first], wanted.x, wanted.first_x):
-            section.marks = self._find(laps[first], ends[first], wanted.first_x)
-        if wanted.last_x is not None and not _is_below(ends[last + 1], wanted.x, wanted.last_x):
-            found = self._find(laps[last], ends[last], wanted.last_x)
+            section.marks = self._find(laps[first], ends[first], _is_below, wanted.first_x)
+        if wanted.last_x is not None and not _is_upto(ends[last + 1], wanted.x, wanted.last_x):
+            found = self._find(laps[last], ends[last], _is_upto, wanted.last_x)
             if found:
                 section.stop = found[SMALLEST_WIDTH].batch + SMALLEST_WIDTH
         return section
@@ -107,11 +107,13 @@ class _Finder:
         is_late = wanted.first_x is not None and ends < wanted.first_x
         return is_late or (wanted.last_x is not None and begins is not None and begins > wanted.last_x)
 
-    def _find(self, lap: Lap, standing: Standing, x: float) -> dict[int, Mark]:
+    def _find(
+        self, lap: Lap, standing: Standing, is_before: Callable[[Standing, str, float], bool], x: float
+    ) -> dict[int, Mark]:
         axis = self.reader.wanted.x
         return begin_at(
             *(self.reader.connection, self.series, lap, standing),
-            lambda _width, _point, behind: _is_below(behind, axis, x),
+            lambda _width, _point, behind: is_before(behind, axis, x),
         )
 
 
@@ -126,3 +128,9 @@ def _add_up(standing: Standing, laps: Sequence[Lap]) -> list[Standing]:
 def _is_below(standing: Standing, axis: str, x: float) -> bool:
     place = standing.on(axis)
     return place is not None and place < x
+
+
+def _is_upto(standing: Standing, axis: str, x: float) -> bool:
+    """Tell whether a place is in a range up to x: several records may share it, and before any told is none."""
+    place = standing.on(axis)
+    return place is None or place <= x

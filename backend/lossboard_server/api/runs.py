@@ -96,7 +96,7 @@ def get_runs(
     store: Store = request.app.state.store
     with store.reading() as connection:
         wanted = RunFilter(state, project, search, archived, order, limit, offset)
-        runs, total = list_runs(connection, wanted, store.clock())
+        runs, total = list_runs(connection, wanted, store.clock(), store.listed)
         put_away = count_archived(connection)
     return answer_json({"runs": runs, "total": total, "archived": put_away})
 

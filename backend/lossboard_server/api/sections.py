@@ -128,8 +128,10 @@ def _read_rows(connection: Connection, series: Series, section: Section, width: 
 
     def rows() -> Iterator[Row]:
         for batches, group in _split(section, width):
-            if batches == ALL:
-                yield from read_lines(connection, series, group[0].place[0], group[-1].place[0])
+            if len(group) > 1:
+                lines = read_lines(connection, series, group[0].place[0], group[-1].place[0])
+                # Of the first and the last epoch some passes may lie outside.
+                yield from (row for row in lines if (row.epoch, row.pass_no) in ranks)
             else:
                 yield from read_batches(connection, series, group[0].place, batches)
 

@@ -118,7 +118,8 @@ def _read_level(
     ranks = {lap.place: lap.ranks for lap in laps}
     if any(count > 1 for count in ranks.values()):
         points = [point._replace(batches=point.seen / ranks.get(point[:2], 1)) for point in points]
-    if not series.is_plain:  # epochs between them that are another attempt's, or shown in part
+    # Epochs between them may be another attempt's, or shown in part; of the outer ones some passes lie outside.
+    if not series.is_plain or any(point[1] for point in points):
         points = [point for point in points if point[:2] in ranks]
     return points
 

@@ -8,8 +8,9 @@ from sqlalchemy import ColumnElement, Connection, Text, cast, func, or_, select
 
 from lossboard_server.domain.omissions import OMISSIONS, split_counts
 from lossboard_server.store.attempts import list_attempts
+from lossboard_server.store.budget import Memo
 from lossboard_server.store.life import describe_life, list_ranks, states_at
-from lossboard_server.store.reading import Epoch, read_epochs, view_summaries
+from lossboard_server.store.reading import Epoch, read_spread_epochs, view_summaries
 from lossboard_server.store.register import find_run
 from lossboard_server.store.series import Series, read_series
 from lossboard_server.store.sizes import measure_room
@@ -41,8 +42,11 @@ class RunFilter:
     offset: int = 0
 
 
-def list_runs(connection: Connection, wanted: RunFilter, now: float) -> tuple[list[dict[str, Any]], int]:
-    """Return a page of runs and how many there are in all."""
+def list_runs(
+    connection: Connection, wanted: RunFilter, now: float, memo: Memo | None = None
+) -> tuple[list[dict[str, Any]], int]:
+    """Return a page of runs and how many there are in all; `memo` keeps what their records tell."""
+    memo = memo or Memo(wanted.limit)
     query = select(RunRow.__table__).where(RunRow.deleted_unix_s.is_(None))
     query = query.order_by(*ORDERS[wanted.order], RunRow.key.desc())
     if wanted.archived != "with":
@@ -58,7 +62,7 @@ def list_runs(connection: Connection, wanted: RunFilter, now: float) -> tuple[li
     total = connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
     rows = connection.execute(query.limit(wanted.limit).offset(wanted.offset)).all()
     ranks = list_ranks(connection, [row.key for row in rows], now)
-    return [_describe(connection, row, ranks[row.key], now) for row in rows], total
+    return [_describe(connection, row, ranks[row.key], now, memo) for row in rows], total
 
 
 def count_archived(connection: Connection) -> int:
@@ -93,7 +97,8 @@ def show_run(connection: Connection, run_id: str, now: float) -> dict[str, Any]:
     for writer in writers:
         counted.update(writer.dropped)
     dropped, left_out = split_counts(counted)
-    return _describe(connection, row, list_ranks(connection, [row.key], now)[row.key], now) | {
+    ranks = list_ranks(connection, [row.key], now)[row.key]
+    return _describe(connection, row, ranks, now, Memo(1)) | {
         "config": row.config,
         "environment": row.environment,
         "notes": row.notes,
@@ -125,8 +130,9 @@ def show_run(connection: Connection, run_id: str, now: float) -> dict[str, Any]:
     }
 
 
-def _describe(connection: Connection, row: Any, ranks: dict[str, int], now: float) -> dict[str, Any]:
-    series = read_series(connection, row.key, with_steps=False)
+def _describe(
+    connection: Connection, row: Any, ranks: dict[str, int], now: float, memo: Memo
+) -> dict[str, Any]:
     life = describe_life(row, now)
     described: dict[str, Any] = {
         "run": row.id,
@@ -145,10 +151,20 @@ def _describe(connection: Connection, row: Any, ranks: dict[str, int], now: floa
         "stalled_after_s": row.stalled_after_s,
         "lost_after_s": row.lost_after_s,
         "records": row.records,
-        "series": [each.name for each in series],
         "tags": row.tags,
         "colour": row.colour,
         "archived_unix_s": row.archived_unix_s,
+    }
+    # Whatever changes a run's records or their meaning makes it another version.
+    recorded = memo.find(("listed", row.key, row.version), lambda: _describe_records(connection, row.key))
+    return described | recorded
+
+
+def _describe_records(connection: Connection, run: int) -> dict[str, Any]:
+    """Return what a run's records tell of it: they are those of its first series."""
+    series = read_series(connection, run, with_steps=False)
+    described: dict[str, Any] = {
+        "series": [each.name for each in series],
         "batch_size": None,
         "epoch": None,
         "per_item": None,
@@ -164,7 +180,7 @@ def _describe(connection: Connection, row: Any, ranks: dict[str, int], now: floa
 
 
 def _describe_series(connection: Connection, series: Series) -> dict[str, Any]:
-    epochs = read_epochs(connection, series, at_most=SPARK_POINTS)
+    epochs = read_spread_epochs(connection, series, SPARK_POINTS)
     meaning = {
         "reduction": series.reduction.wire_name,
         "weight_unit": series.weight_unit,

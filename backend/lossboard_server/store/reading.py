@@ -28,16 +28,19 @@ from lossboard_server.store.statements import Statement
 from lossboard_server.store.tables import EpochRow
 
 _epoch = EpochRow.__table__.c
-_SOME_EPOCHS = Statement(
+_own_epochs = (
     select(*EPOCHS.columns)
     .where(
         _epoch.run == bindparam("run"),
         _epoch.series == bindparam("series"),
         _epoch.attempt == bindparam("attempt"),
-        _epoch.epoch.between(bindparam("first"), bindparam("last")),
     )
     .order_by(_epoch.epoch, _epoch.pass_no, _epoch.rank)
 )
+_SOME_EPOCHS = Statement(_own_epochs.where(_epoch.epoch.between(bindparam("first"), bindparam("last"))))
+PICKED = 64  # epochs that are looked up by one statement
+_places = [f"at{number}" for number in range(PICKED)]
+_PICKED_EPOCHS = Statement(_own_epochs.where(_epoch.epoch.in_([bindparam(place) for place in _places])))
 
 LAST_EPOCH = 2**31 - 1  # what the column holds
 
@@ -90,22 +93,28 @@ class Epoch:
 
 
 def read_epochs(
-    connection: Connection,
-    series: Series,
-    *,
-    at_most: int | None = None,
-    hidden: Counter[int] | None = None,
+    connection: Connection, series: Series, *, hidden: Counter[int] | None = None
 ) -> list[Epoch]:
-    """Return the visible epochs of a series in order; `at_most` takes some, spread over all, with the last.
+    """Return the visible epochs of a series in order.
 
     Epochs that an attempt cuts in two are computed anew from their rows. `hidden` counts by
-    attempt the records that are left out, where all epochs are read.
+    attempt the records that are left out.
     """
     query = select(*EPOCHS.columns).where(_epoch.run == series.run, _epoch.series == series.key)
-    if at_most is not None:
-        query = query.where(spread_epochs(connection, series, at_most))
     query = query.order_by(_epoch.epoch, _epoch.pass_no, _epoch.rank).execution_options(yield_per=1_000)
     return _gather(connection, series, connection.execute(query), hidden)
+
+
+def read_spread_epochs(connection: Connection, series: Series, at_most: int) -> list[Epoch]:
+    """Return about `at_most` of the visible epochs in order, spread over all, with the last."""
+    rows: list[Any] = []
+    for attempt, epochs in spread_epochs(connection, series, at_most).items():
+        where = {"run": series.run, "series": series.key, "attempt": attempt}
+        for first in range(0, len(epochs), PICKED):
+            picked = epochs[first : first + PICKED]
+            picked += picked[:1] * (PICKED - len(picked))  # the statement is made once, for so many
+            rows += _PICKED_EPOCHS.run(connection, where | dict(zip(_places, picked, strict=True)))
+    return _gather(connection, series, rows, None)
 
 
 def read_epoch(connection: Connection, series: Series, number: int) -> list[Epoch]:

@@ -1,6 +1,6 @@
 """Some epochs of a series, spread over those shown, found without reading the others."""
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, false, func, or_, select, text
+from sqlalchemy import Connection, bindparam, func, select, text
 
 from lossboard_server.store.series import Series
 from lossboard_server.store.statements import Statement
@@ -23,15 +23,16 @@ _LAST_UPTO = """SELECT max(epoch) FROM epochs
     WHERE run = :run AND series = :series AND attempt = :attempt AND epoch <= k.column1"""
 
 
-def spread_epochs(connection: Connection, series: Series, at_most: int) -> ColumnElement[bool]:
-    """Return the condition that an epoch is one of about `at_most`, spread over those shown, with the last.
+def spread_epochs(connection: Connection, series: Series, at_most: int) -> dict[int, list[int]]:
+    """Return about `at_most` epochs, spread over those shown, with the last.
 
+    By attempt, as the attempt counts them; -1 is among them where records may be undeclared.
     Cost: a look-up for each: listing all of 10,000 took 26 ms, for every such run of a list.
     """
     found = ((attempt, find_span(connection, series, attempt)) for attempt in series.stretches)
     spans = {attempt: span for attempt, span in found if span is not None}
     if not spans:
-        return false()
+        return {}
     first, last = min(span[0] for span in spans.values()), max(span[1] for span in spans.values())
     step = max(1, -(-(last - first + 1) // at_most))
     shown: set[int] = set()
@@ -40,12 +41,11 @@ def spread_epochs(connection: Connection, series: Series, at_most: int) -> Colum
         wanted = [epoch - before for epoch in range(last, first - 1, -step) if start <= epoch <= end]
         own = wanted if step == 1 else _find_last_epochs(connection, series, attempt, wanted)
         shown.update(epoch + before for epoch in own)
-    conditions = []
-    for attempt in spans:
-        # An epoch that is cut is of two attempts: whichever was found, both are read.
-        own = [epoch - series.stretches[attempt].epochs_before for epoch in shown]
-        conditions.append(and_(_epoch.attempt == attempt, _epoch.epoch.in_([-1, *own])))
-    return or_(*conditions)
+    # An epoch that is cut is of two attempts: whichever was found, both are read.
+    return {
+        attempt: sorted({-1, *(epoch - series.stretches[attempt].epochs_before for epoch in shown)})
+        for attempt in spans
+    }
 
 
 def find_span(connection: Connection, series: Series, attempt: int) -> tuple[int, int] | None:

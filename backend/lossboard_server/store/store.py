@@ -22,6 +22,8 @@ from lossboard_server.store.register import register_run
 from lossboard_server.store.wal import Wal
 from lossboard_server.store.writer import Result, Writer
 
+MAX_LISTED = 1_000  # runs of which the list remembers what their records tell, two of its longest pages
+
 
 class Store:
     """Opens the database of a URL, brings its tables up to date and starts the writer.
@@ -60,6 +62,7 @@ class Store:
         self.writer = Writer(self.engine, announce, self.condition, self.wal, threads)
         self.codes = Codes(self.writer)
         self.memo = Memo()
+        self.listed = Memo(MAX_LISTED)
 
     def put_run(self, run_id: str, spec: RunSpec) -> "Future[Registered]":
         """Make a run or take it up; the future is set after the commit."""

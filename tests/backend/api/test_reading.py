@@ -182,6 +182,17 @@ def test_zooming_in_ends_at_the_records(service: TestClient) -> None:
     assert part["views"]["running"][0] == pytest.approx(sum(losses) / 49, rel=1e-12)
 
 
+@pytest.mark.parametrize("batches", [5, 40])
+def test_zooming_to_one_of_several_passes_of_an_epoch(service: TestClient, batches: int) -> None:
+    passes = [row | {"epoch": None, "pass_no": n} for n in range(3) for row in line(batches)]
+    post(service, "r", passes)
+    query = f"x=batch&from={batches + 1}&to={3 * batches}&points=4000"
+    (part,) = service.get(f"/api/v1/curves?run=r&{query}").json()["curves"]
+    (whole,) = service.get("/api/v1/curves?run=r&x=batch&points=4000").json()["curves"]
+    assert part["x"] == whole["x"][len(whole["x"]) - len(part["x"]) :]
+    assert batches <= whole["shown"] - part["shown"] + 16
+
+
 def test_more_epochs_than_points_are_drawn_in_buckets_of_epochs(service: TestClient) -> None:
     post(service, "r", line(1, epochs=300))
     (curve,) = service.get("/api/v1/curves?run=r&x=batch&points=10").json()["curves"]

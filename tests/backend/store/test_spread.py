@@ -8,7 +8,7 @@ import pytest
 from lossboard.wire import Record
 from lossboard_server.domain.blocks import as_blocks
 from lossboard_server.store.deliveries import AttemptStart, Delivery, RunSpec, Sender
-from lossboard_server.store.reading import Epoch, read_epochs
+from lossboard_server.store.reading import Epoch, read_epochs, read_spread_epochs
 from lossboard_server.store.series import read_series
 from lossboard_server.store.store import Store
 
@@ -43,7 +43,9 @@ def train(
 def read(store: Store, at_most: int | None) -> list[Epoch]:
     with store.reading() as connection:
         (series,) = read_series(connection, 1, with_steps=False)
-        return read_epochs(connection, series, at_most=at_most)
+        if at_most is None:
+            return read_epochs(connection, series)
+        return read_spread_epochs(connection, series, at_most)
 
 
 def assert_spread(store: Store, least: int) -> None:
