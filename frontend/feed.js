@@ -4,7 +4,7 @@ import { ApiError, getJson } from "./api.js";
 import { listen } from "./dom.js";
 import { askSince, joinAnswer } from "./following.js";
 import { createLimiter } from "./limiter.js";
-import { questionBatches, questionEpochs, staleEpochs } from "./questions.js";
+import { questionBatches, questionEpochDetail, questionEpochs, staleEpochs } from "./questions.js";
 import { since } from "./run-state.js";
 import { shareStream } from "./shared-stream.js";
 import { watch } from "./store.js";
@@ -38,10 +38,11 @@ export function startFeed(store) {
   const list = createLimiter(() => guard(store, askList), LIST_INTERVAL_MS);
   const search = createLimiter(() => guard(store, askSearch), 300);
   const epochCurves = createLimiter(() => guard(store, () => askCurves("epochCurves", questionEpochs)), CURVES_INTERVAL_MS);
+  const epochDetail = createLimiter(() => guard(store, () => askCurves("epochDetail", questionEpochDetail)), CURVES_INTERVAL_MS);
   const batchCurves = createLimiter(() => guard(store, () => askCurves("batchCurves", questionBatches)), CURVES_INTERVAL_MS);
   const epochs = createLimiter(() => guard(store, askEpochs), EPOCHS_INTERVAL_MS);
   const details = createLimiter(() => guard(store, askDetails), EPOCHS_INTERVAL_MS);
-  const limiters = [list, search, epochCurves, batchCurves, epochs, details];
+  const limiters = [list, search, epochCurves, epochDetail, batchCurves, epochs, details];
 
   async function askList() {
     const { archived } = store.get();
@@ -67,12 +68,12 @@ export function startFeed(store) {
   }
 
   /**
-   * @param {"epochCurves"|"batchCurves"} place
+   * @param {"epochCurves"|"epochDetail"|"batchCurves"} place
    * @param {(state: State) => string|null} question
    */
   async function askCurves(place, question) {
     const asked = question(store.get());
-    if (asked === null) return store.set({ [place]: null });
+    if (asked === null) return store.get()[place] === null ? undefined : store.set({ [place]: null });
     const known = answered.get(place) === asked ? store.get()[place] : null;
     const answer = joinAnswer(known, await getJson("/curves", askSince(asked, known)));
     if (question(store.get()) !== asked) return; // a newer question is on its way
@@ -103,6 +104,7 @@ export function startFeed(store) {
     list.ask();
     if (event.run && !store.get().selected.includes(event.run)) return;
     epochCurves.ask();
+    epochDetail.ask();
     batchCurves.ask();
     if (event.type !== "change") details.ask();
   }
@@ -134,6 +136,7 @@ export function startFeed(store) {
   const ends = [
     shareStream({ onEvent, onConnection: (connection) => store.set({ connection }) }),
     watch(store, (state) => [questionEpochs(state)], epochCurves.ask),
+    watch(store, (state) => [questionEpochDetail(state)], epochDetail.ask),
     watch(store, (state) => [questionBatches(state)], batchCurves.ask),
     watch(store, (state) => [state.epochCurves, state.why], epochs.ask),
     watch(store, (state) => [state.selected], details.ask),

@@ -24,7 +24,7 @@ const initial = {
   ...readUrl(location.search), ...readTheme(),
   runs: null, total: 0, archived: false, archivedTotal: 0, found: [], known: {}, search: "",
   connection: { state: "connecting", sinceMs: Date.now() }, fault: null,
-  epochCurves: null, batchCurves: null, batchZoom: null, epochs: {}, details: {}, explained: null, whyFault: null,
+  epochCurves: null, epochDetail: null, epochZoom: null, batchCurves: null, batchZoom: null, epochs: {}, details: {}, explained: null, whyFault: null,
 };
 const store = createStore(initial);
 const colours = createColours(localStorage, (run) => store.get().known[run]?.colour);

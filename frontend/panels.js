@@ -61,7 +61,10 @@ export function showPanels(root, store, colours) {
   batches.heading.after(mode.root, smoothing.root);
   const hidden = createHiddenToggle(store);
   epochs.say.after(hidden.root);
-  const epochChart = createChart(epochs.chart, (zoom) => (epochs.reset.hidden = zoom === null), (picked) => askWhy(store, picked));
+  const epochChart = createChart(epochs.chart, (zoom) => {
+    epochs.reset.hidden = zoom === null;
+    store.set({ epochZoom: zoom });
+  }, (picked) => askWhy(store, picked));
   const batchChart = createChart(batches.chart, (zoom) => {
     batches.reset.hidden = zoom === null;
     store.set({ batchZoom: zoom });
@@ -78,8 +81,9 @@ export function showPanels(root, store, colours) {
   });
   for (const element of [epochs.chart, batches.chart]) sizes.observe(element);
   const ends = [
-    watch(store, (state) => [state.epochCurves, state.view, ...shared(state)], drawEpochs),
+    watch(store, (state) => [state.epochCurves, state.epochDetail, state.view, ...shared(state)], drawEpochs),
     watch(store, (state) => [state.batchCurves, state.mode, state.smooth, ...shared(state)], drawBatches),
+    watch(store, (state) => [axisInForce(state), state.selected], () => store.get().epochZoom && epochChart.resetZoom()),
     watch(store, (state) => [batchAxis(state), state.selected], () => store.get().batchZoom && batchChart.resetZoom()),
     mode.dispose, smoothing.dispose, hidden.dispose, epochChart.dispose, batchChart.dispose, () => sizes.disconnect(),
   ];
@@ -111,15 +115,16 @@ function askWhy(store, { run, series, epoch }) {
  * @param {Colours} colours
  */
 function drawEpochPanel(panel, chart, state, colours) {
-  const all = curvesOf(state, state.epochCurves);
+  const answer = state.epochDetail ?? state.epochCurves;
+  const all = curvesOf(state, answer);
   const curves = all.filter((curve) => curve.declared && curve.views[state.view]?.some((value) => value !== null));
   const unit = unitOf(all.map((curve) => curve.weight_unit));
   setText(panel.say, all.length > 0 && curves.length === 0 ? "" : explainView(state.view, unit));
   setText(panel.share, shareEpochs(curves));
-  drawKey(panel.key, { runs: layoutInForce(state) === "side" ? [] : selectedRuns(state), curves, hidden: hiddenOf(state, state.epochCurves), colours, isEpochs: true, hasRanks: state.view === "per_item" });
+  drawKey(panel.key, { runs: layoutInForce(state) === "side" ? [] : selectedRuns(state), curves, hidden: hiddenOf(state, answer), colours, isEpochs: true, hasRanks: state.view === "per_item" });
   tellEmpty(panel, all.length > 0 && curves.length === 0 ? whyEmpty(all) : "");
   panel.chart.setAttribute("aria-label", `${labelView(state.view, unit)}, ${labelMeanings(curves)}, by epoch of ${formatCounted(selectedRuns(state).length, "run")}; the values are in the table below`);
-  const cells = cutCells(panel, state, curves, hiddenOf(state, state.epochCurves), colours);
+  const cells = cutCells(panel, state, curves, hiddenOf(state, answer), colours);
   chart.draw(figureEpochs({
     cells, view: state.view, byItems: axisInForce(state) === "items", sharesY: isComparable(state), look: colours.look, ink: readInk(panel.root), size: sizeOf(panel.chart),
   }));

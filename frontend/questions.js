@@ -1,6 +1,6 @@
 // Which questions a state asks of the service, as query strings: the same string, the same answer wanted.
 
-import { EVALUATED, batchAxis, epochsKey, lossInForce, lossName, selectedRuns, shownEpoch, splitOf } from "./views.js";
+import { EVALUATED, axisInForce, batchAxis, epochsKey, lossInForce, lossName, selectedRuns, shownEpoch, splitOf } from "./views.js";
 
 /** @typedef {import("./types.js").State} State */
 /** @typedef {import("./types.js").Curve} Curve */
@@ -19,6 +19,20 @@ export function questionEpochs(state) {
 }
 
 /**
+ * The question for the epochs that the epoch chart is zoomed to; null where it has them one by one.
+ * @param {State} state
+ * @returns {string|null}
+ */
+export function questionEpochDetail(state) {
+  const isThinned = state.epochCurves?.curves.some((curve) => curve.epochs);
+  if (!state.epochZoom || !isThinned || axisInForce(state) !== "epoch") return null;
+  const query = baseQuery(state);
+  query?.set("x", "epoch");
+  if (query) setRange(query, state.epochZoom);
+  return query?.toString() ?? null;
+}
+
+/**
  * The batch curves' question.
  * @param {State} state
  * @returns {string|null}
@@ -29,13 +43,18 @@ export function questionBatches(state) {
   query.set("x", batchAxis(state));
   query.set("points", BATCH_POINTS);
   if (state.smooth !== null && state.mode === "batch") query.set("smooth", String(state.smooth));
-  if (state.batchZoom && batchAxis(state) !== "time") {
-    const [from, to] = state.batchZoom;
-    const margin = (to - from) / 2; // so that a small pan shows no empty edge
-    query.set("from", String(Math.max(0, Math.floor(from - margin))));
-    query.set("to", String(Math.max(0, Math.ceil(to + margin))));
-  }
+  if (state.batchZoom && batchAxis(state) !== "time") setRange(query, state.batchZoom);
   return query.toString();
+}
+
+/**
+ * @param {URLSearchParams} query
+ * @param {[number, number]} zoom
+ */
+function setRange(query, [from, to]) {
+  const margin = (to - from) / 2; // so that a small pan shows no empty edge
+  query.set("from", String(Math.max(0, Math.floor(from - margin))));
+  query.set("to", String(Math.max(0, Math.ceil(to + margin))));
 }
 
 /**

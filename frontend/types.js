@@ -224,6 +224,8 @@
  * @prop {Connection} connection
  * @prop {string|null} fault                what the last refused question said
  * @prop {CurvesAnswer|null} epochCurves
+ * @prop {CurvesAnswer|null} epochDetail  of the epochs that the epoch chart is zoomed to, where it is too coarse for them
+ * @prop {[number, number]|null} epochZoom  on the epoch chart's x axis
  * @prop {CurvesAnswer|null} batchCurves
  * @prop {[number, number]|null} batchZoom  on the batch chart's x axis
  * @prop {Record<string, EpochsAnswer>} epochs   by run and series, see `epochsKey`

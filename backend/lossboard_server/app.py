@@ -71,6 +71,7 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> Fa
     @asynccontextmanager
     async def live(_: FastAPI) -> AsyncIterator[None]:
         hub.attach(asyncio.get_running_loop())
+        to_thread.current_default_thread_limiter().total_tokens = READING_THREADS
         keeper.start()
         if relay is not None:
             relay.start(Elsewhere(store))

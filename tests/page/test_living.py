@@ -18,6 +18,9 @@ HOLDS = """(loss) => (document.getElementById("batches-chart").data ?? [])
 
 COUNTS = """(records) => (document.getElementById("batches-chart").data ?? []).some((trace) =>
     trace.mode?.includes("lines") && (trace.x ?? []).filter((x) => x !== null).length === records)"""
+SINGLE = """() => {
+    const xs = document.getElementById("epochs-chart").data.flatMap((trace) => Array.from(trace.x ?? []));
+    return [1010, 1011, 1012, 1013].every((epoch) => xs.includes(epoch)); }"""
 DRAWN = """(chart) => document.getElementById(chart).data.map((trace) =>
     [trace.meta, trace.mode, Array.from(trace.x ?? []), Array.from(trace.y ?? [])])"""
 
@@ -139,3 +142,6 @@ def test_run_of_more_epochs_than_points_is_drawn_with_its_band(
         "() => document.getElementById('epochs-chart').data?.some((t) => t.meta === 'epochs')"
     )
     expect(page.get_by_text("epochs of a point, least to greatest").first).to_be_visible()
+    page.evaluate("() => Plotly.relayout('epochs-chart', {'xaxis.range': [1000, 1040]})")
+    page.wait_for_function(SINGLE)
+    expect(page.locator("#epochs").get_by_text("epochs of a point")).to_have_count(0)

@@ -51,7 +51,8 @@ class RunDrawing:
                 else self._records.draw_changed(series)
             )
             if drawn is not None:
-                if series.is_train:
+                # Over epochs the span alone says whether wider points are due.
+                if series.is_train and reader.wanted.x != "epoch":
                     self._points = max(self._points, self._records.count(series))
                 # A follower has the marks: where they may have moved, all is told anew.
                 marks = {} if reader.follow else {"attempts": mark_attempts(reader, series)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lossboard_server.api.following import CannotFollowError, Follow
 from lossboard_server.api.reader import RunReader
-from lossboard_server.api.sections import Section, begin_at
+from lossboard_server.api.sections import Section, begin_at, choose_span
 from lossboard_server.domain.curves import Standing, choose_epoch_width
 from lossboard_server.domain.descent import Mark
 from lossboard_server.domain.pyramid import SMALLEST_WIDTH
@@ -46,6 +46,10 @@ class _Finder:
         finer = self._refine(section.laps)
         if finer is not None:
             return self.find_range(finer, section.before, section.earlier)
+        if section.width(wanted.points) is None:
+            span = choose_span(section.laps, wanted.points)
+            first, last = _widen(laps, first, last, span)
+            return Section(ends[first], laps[first : last + 1], [*earlier, *laps[:first]], span=span)
         if wanted.first_x is not None and _is_below(ends[first], wanted.x, wanted.first_x):
             section.marks = self._find(laps[first], ends[first], _is_below, wanted.first_x)
         if wanted.last_x is not None and not _is_upto(ends[last + 1], wanted.x, wanted.last_x):
@@ -123,6 +127,15 @@ def _add_up(standing: Standing, laps: Sequence[Lap]) -> list[Standing]:
     for lap in laps:
         ends.append(ends[-1].past(lap.point))
     return ends
+
+
+def _widen(laps: Sequence[Lap], first: int, last: int, span: int) -> tuple[int, int]:
+    """Take in the other epochs of the first and the last point: one of some of them would be another point."""
+    while first > 0 and laps[first - 1].place[0] // span == laps[first].place[0] // span:
+        first -= 1
+    while last + 1 < len(laps) and laps[last + 1].place[0] // span == laps[last].place[0] // span:
+        last += 1
+    return first, last
 
 
 def _is_below(standing: Standing, axis: str, x: float) -> bool:

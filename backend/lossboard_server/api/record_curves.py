@@ -126,12 +126,11 @@ class RecordCurves:
         self._check_tokens(series)
         section, width = self._section(series)
         points = self._read(series, section, width)
-        mark = section.start(width)
         smoothing = None
         if wanted.half_life is not None:
             smoothing = Smoothing(wanted.half_life)
             warm_up(smoothing, read_before(self.reader, series, section, width, wanted.half_life))
-        return draw(points, wanted.x, mark.standing, smoothing, mark.so_far)
+        return draw(points, wanted.x, section.start(width).standing, smoothing, section.so_far(width))
 
     def _draw_passes(self, series: Series) -> Curve:
         wanted, train = self.reader.wanted, self.reader.train_of(series)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from sqlalchemy import Connection
 
 from lossboard_server.domain.attempts import ENDLESS
 from lossboard_server.domain.curves import Standing, choose_epoch_width, choose_width, count_buckets
 from lossboard_server.domain.descent import Mark, descend
-from lossboard_server.domain.points import NOTHING, Point, Points, bucket_rows, group_epochs
+from lossboard_server.domain.points import NOTHING, Point, Points, bucket_rows, group_epochs, merge_all_points
 from lossboard_server.domain.pyramid import SMALLEST_WIDTH
 from lossboard_server.domain.summary import Row
 from lossboard_server.store.buckets import ALL, note_extremes, read_buckets
@@ -30,11 +31,19 @@ class Section:
     """Where it begins in the first lap, for each width that has buckets there."""
     stop: int = ENDLESS
     """The batch of the last lap at which it ends."""
+    span: int | None = None
+    """How many epochs are one point, where it holds all epochs of each; None: as many as there must be."""
 
     def start(self, width: int | None) -> Mark:
         """Return where it begins when it is drawn at this width; None: in whole epochs."""
         found = None if width is None else self.marks.get(max(width, SMALLEST_WIDTH))
         return found or Mark(0, self.before, NOTHING)
+
+    def so_far(self, width: int | None) -> Point:
+        """Return what its first epoch held before it, the passes before included."""
+        epoch = self.laps[0].place[0] if self.laps else None
+        passes = takewhile(lambda lap: lap.place[0] == epoch, reversed(self.earlier))
+        return merge_all_points([*(lap.point for lap in passes), self.start(width).so_far])
 
     def batches(self, number: int, width: int) -> range:
         """Return which batches of one of its laps it holds."""
@@ -87,7 +96,7 @@ def read_section(
     if not section.laps:
         return Points()
     if width is None:
-        return _merge_epochs(connection, series, section.laps, points)
+        return _merge_epochs(connection, series, section, points)
     if width < SMALLEST_WIDTH:
         return _read_rows(connection, series, section, width)
     found = Points()
@@ -138,8 +147,14 @@ def _read_rows(connection: Connection, series: Series, section: Section, width: 
     return bucket_rows(rows(), width, ranks)
 
 
-def _merge_epochs(connection: Connection, series: Series, laps: Sequence[Lap], points: int) -> Points:
-    span = max(choose_epoch_width(len(laps), points), *(lap.width for lap in laps))
+def choose_span(laps: Sequence[Lap], points: int) -> int:
+    """Return how many epochs are one point where there are more of them than points."""
+    return max(choose_epoch_width(len(laps), points), *(lap.width for lap in laps))
+
+
+def _merge_epochs(connection: Connection, series: Series, section: Section, points: int) -> Points:
+    laps = section.laps
+    span = section.span or choose_span(laps, points)
     found = Points(list(group_epochs((lap.point for lap in laps), span)), spans_epochs=span > 1)
     last = {point.epoch // span: (point.epoch, point.pass_no, point.number) for point in found.rows}
     note_extremes(connection, series, laps, found, lambda epoch, *_: last[epoch // span])

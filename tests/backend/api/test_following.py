@@ -21,6 +21,7 @@ class Page:
     def __init__(self, service: TestClient, query: str) -> None:
         self.service, self.query = service, query
         self.curves: dict[tuple[str, str], dict[str, Any]] = {}
+        self.warnings: list[dict[str, Any]] = []
         self.cursor: str | None = None
         self.resets = self.asked = 0
         self.told = 0
@@ -39,13 +40,14 @@ class Page:
         for curve in told["curves"]:
             key = (curve["run"], curve["series"])
             self.curves[key] = join(self.curves.get(key), curve)
-        self.cursor = told["cursor"]
+        self.cursor, self.warnings = told["cursor"], told["warnings"]
 
     def check(self) -> None:
         """Compare with all of it drawn anew, at the same width."""
         anew = Page(self.service, self.query)
         anew.ask()
         assert self.curves.keys() == anew.curves.keys()
+        assert alike(self.warnings, anew.warnings), self.query
         for key, curve in anew.curves.items():
             kept = self.curves[key] | {"views": dict(self.curves[key]["views"])}
             # What came before a cut is followed for ten half-lives only.
@@ -228,3 +230,69 @@ def test_range_of_epochs_is_told_one_by_one(service: TestClient, run: str) -> No
     assert whole["views"]["raw_sum"][1] == pytest.approx(sum(own) / 16, rel=1e-12)
     band = whole["bands"]["raw_sum"]
     assert (band["low"][1], band["high"][1]) == (min(own), max(own))
+
+
+def test_what_is_said_of_a_run_and_its_series_reaches_a_follower(service: TestClient, run: str) -> None:
+    post(service, "r1", training(2, 20))
+    page = Page(service, "run=r1&x=items")
+    page.ask()
+    assert service.patch(run, json={"name": "other"}).status_code == 200
+    page.ask()
+    page.check()
+    assert service.put(run, json={"name": "third"}).status_code == 200
+    page.ask()
+    page.check()
+    meaning = {"reduction": "mean", "weight_unit": "tokens", "weight_source": "exact"}
+    for more in ({}, {"traits": {"dataset_items": 800}}):
+        assert service.put(run, json={"series": {"train/loss": meaning | more}}).status_code == 200
+        page.ask()
+        page.check()
+    resets = page.resets
+    post(service, "r1", [row(2, 0, at=50.0)])
+    page.ask()
+    page.ask()
+    page.check()
+    assert page.resets <= resets + 1
+
+
+def test_series_that_is_declared_and_has_no_records_yet_costs_a_follower_nothing(
+    service: TestClient, run: str
+) -> None:
+    page = Page(service, "run=r1&x=batch")
+    page.ask()
+    for name in ("train/loss", "val/loss"):
+        declared = {name: {"reduction": "mean", "weight_unit": "items", "weight_source": "exact"}}
+        assert service.put(run, json={"series": declared}).status_code == 200
+        page.ask()
+        page.check()
+    rows = training(1, 60)
+    post(service, "r1", rows[:30])
+    page.ask()
+    resets = page.resets
+    for first in range(30, 60, 10):
+        post(service, "r1", rows[first : first + 10])
+        page.ask()
+        page.check()
+    assert page.resets == resets
+
+
+def test_epoch_that_is_complete_no_longer_is_told_so(service: TestClient, run: str) -> None:
+    def send(writer: str, rank: int, state: str, seq: int, epochs: list[int]) -> None:
+        columns = {"epoch": epochs, "batch": [0] * len(epochs), "loss": [1.0] * len(epochs)}
+        columns |= {"batch_size": [4] * len(epochs), "index": list(range(seq, seq + len(epochs)))}
+        body = {"writer": writer, "seq": seq, "rank": rank, "attempt": 1.0, "state": state}
+        answer = service.post(f"{run}/records", json=body | {"series": {"train/loss": columns} if epochs else {}})
+        assert answer.status_code == 200, answer.text
+
+    page = Page(service, "run=r1&x=epoch")
+    send("w0", 0, "running", 0, [0, 1, 2])
+    page.ask()
+    send("w0", 0, "finished", 3, [])
+    page.ask()
+    page.check()
+    send("w1", 1, "running", 0, [])
+    page.ask()
+    page.check()
+    send("w1", 1, "finished", 0, [0, 1, 2])
+    page.ask()
+    page.check()
