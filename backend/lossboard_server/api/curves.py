@@ -13,6 +13,7 @@ from starlette.responses import Response
 from lossboard import wire
 from lossboard_server import __version__
 from lossboard_server.api.answers import answer_cached
+from lossboard_server.api.baseline import add_differences, check_baseline
 from lossboard_server.api.drawing import Request, RunDrawing
 from lossboard_server.api.following import (
     CannotFollowError,
@@ -56,6 +57,7 @@ def get_curves(
     first: Annotated[float | None, Query(alias="from", allow_inf_nan=False)] = None,
     last: Annotated[float | None, Query(alias="to", allow_inf_nan=False)] = None,
     smooth: Annotated[float | None, Query(gt=0, allow_inf_nan=False)] = None,
+    baseline: str | None = None,
     since: Annotated[str | None, Query(max_length=4000)] = None,
     hidden: Literal["no", "show"] = "no",
 ) -> Response:
@@ -70,26 +72,32 @@ def get_curves(
     for the eye only. A step objective that needs the records one by one is told of the newest
     epochs, up to 100,000 records a request.
 
+    `baseline` names a run, on the chart or not: each curve has `differences` then, by view, how far
+    it lies above that run's curve at the same place; null where that has nothing.
+
     `hidden=show` adds under `hidden` what later attempts of a resumed run hide, as curves of their
     own: of each attempt the page as its viewers saw it, from where a later one began anew.
     """
-    for run_id in run:
+    for run_id in (*run, *((baseline,) if baseline else ())):
         wire.check_run_id(run_id)
+    if baseline:
+        check_baseline(x)
     wanted = Request(x, tuple(view or ()), tuple(series or ()), points, first, last, smooth)
-    question = name_question((*run, x, view, series, points, first, last, smooth, hidden))
+    question = name_question((*run, x, view, series, points, first, last, smooth, baseline, hidden))
     store: Store = request.app.state.store
     with store.reading() as connection:
         found = [find_run(connection, run_id) for run_id in dict.fromkeys(run)]
-        etag = _hash(request.url.query, found)
+        base = find_run(connection, baseline) if baseline else None
+        etag = _hash(request.url.query, [*found, base] if base else found)
         if etag in request.headers.get("if-none-match", ""):
             return answer_cached(request, None, etag)
         chart = _Chart(connection, found, wanted, store.memo)
-        cursor = read_cursor(since) if since and hidden == "no" else None
+        cursor = read_cursor(since) if since and hidden == "no" and base is None else None
         answer = None
         if cursor is not None and cursor.question == question and first is None and last is None:
             answer = chart.follow(cursor)
         if answer is None:
-            answer = chart.draw(question, has_hidden=hidden == "show")
+            answer = chart.draw(question, base, has_hidden=hidden == "show")
     return answer_cached(request, answer, etag)
 
 
@@ -102,14 +110,18 @@ class _Chart:
     wanted: Request
     memo: Memo
 
-    def draw(self, question: str, *, has_hidden: bool) -> dict[str, Any]:
-        """Draw all of every curve."""
+    def draw(self, question: str, baseline: Any = None, *, has_hidden: bool) -> dict[str, Any]:
+        """Draw all of every curve, and how far each lies above a baseline's where one is given."""
         drawings = self._open([None] * len(self.runs))
-        self.wanted.least_span = max(drawing.span() for drawing in drawings)
-        width = max(drawing.width() for drawing in drawings) if self.wanted.x != "epoch" else 1
+        others = [] if baseline is None else [RunDrawing(self.connection, baseline, self.wanted)]
+        self.wanted.least_span = max(drawing.span() for drawing in [*drawings, *others])
+        width = max(each.width() for each in [*drawings, *others]) if self.wanted.x != "epoch" else 1
         self.wanted.least_width = width
         told: dict[str, Any] = {"from_x": None}
         told["curves"] = [curve for drawing in drawings for curve in drawing.curves()]
+        for other in others:
+            told["curves"] = list(add_differences(told["curves"], other.curves(), self.wanted.x))
+            drawings += others if baseline.key not in {run.key for run in self.runs} else []
         if has_hidden:
             told["hidden"] = [curve for drawing in drawings for curve in drawing.hidden()]
         cursor = Cursor(question, width, self.wanted.least_span)
@@ -147,7 +159,8 @@ class _Chart:
     ) -> dict[str, Any]:
         facts = [fact for drawing in drawings for fact in drawing.facts()]
         warnings = [*compare(facts), *(note for drawing in drawings for note in drawing.notes())]
-        cursor.runs = {run.key: drawing.seen() for run, drawing in zip(self.runs, drawings, strict=True)}
+        # A baseline that is not on the chart stands behind the runs, for the warnings only.
+        cursor.runs = {run.key: drawing.seen() for run, drawing in zip(self.runs, drawings, strict=False)}
         if any(seen.points > self.wanted.points for seen in cursor.runs.values()) and not is_reset:
             raise CannotFollowError  # a wider bucket may be due
         return {
