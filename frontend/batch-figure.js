@@ -2,6 +2,7 @@
 
 import { drawHidden, drawStarts, findGaps, isApart } from "./attempts.js";
 import { drawBand, fade } from "./band.js";
+import { titleDifference } from "./difference.js";
 import { describeNonfinite, finite, layOut, markNonfinite, nameAxes, nameCurve, styleLine } from "./figure-parts.js";
 import { formatCounted, formatExact } from "./format.js";
 import { labelMeaning, labelMeanings } from "./meaning.js";
@@ -20,6 +21,7 @@ import { splitOf, titleLoss } from "./views.js";
 /**
  * @typedef {object} BatchQuestion
  * @prop {Cell[]} cells
+ * @prop {import("./types.js").Run|null} baseline
  * @prop {Mode} mode
  * @prop {"batch"|"step"|"items"|"time"} axis
  * @prop {number|null} smooth  half-life of the smooth curve in items, where one is drawn
@@ -52,7 +54,7 @@ export function figureBatches(question) {
   const titles = { batch: "Batches seen in training", step: "Optimizer steps", items: "Items seen in training", time: `Time since the run’s first record (${time.name})` };
   const hovers = { batch: " batches", step: " steps", items: " items", time: ` ${time.name}` };
   const layout = layOut({
-    ink, size, cells, sharesY, xTitle: titles[axis], yTitle: titleLoss(labelMeanings(curves)), hoverTitle: hovers[axis],
+    ink, size, cells, sharesY, xTitle: titles[axis], yTitle: titleDifference(titleLoss(labelMeanings(curves)), question.baseline), hasZero: question.baseline !== null, hoverTitle: hovers[axis],
     revision: `${axis} ${mode} ${axis === "time" ? time.name : ""} ${cells.length}`,
   });
   const data = cells.flatMap((cell, i) => {
@@ -181,14 +183,14 @@ function keepPoints(curve, { mode }) {
  * @param {number} i
  * @param {BatchQuestion} question
  */
-function describe(curve, i, { mode }) {
-  const value = `${formatExact(curve.views[mode]?.[i])} ${labelMeaning(curve)}`;
+function describe(curve, i, { mode, baseline }) {
+  const value = titleDifference(`${formatExact(curve.views[mode]?.[i])} ${labelMeaning(curve)}`, baseline);
   const epoch = curve.epoch[i];
   const where = `${epoch === null || epoch === undefined ? "" : `epoch ${epoch}, `}batch ${curve.batch[i] ?? "–"}`;
   const count = curve.count[i] ?? 1;
   if (mode === "running" || count < 2) return `${value} · ${where}`;
-  const range = `${formatExact(curve.low?.[i])} to ${formatExact(curve.high?.[i])}`;
-  return `${value} (${range}) · ${formatCounted(count, "batch", "batches")} to ${where}`;
+  const range = curve.low ? ` (${formatExact(curve.low[i])} to ${formatExact(curve.high?.[i])})` : "";
+  return `${value}${range} · ${formatCounted(count, "batch", "batches")} to ${where}`;
 }
 
 /**

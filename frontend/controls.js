@@ -4,7 +4,7 @@ import { listen, make, setAttribute, setText } from "./dom.js";
 import { unitOf } from "./format.js";
 import { watch } from "./store.js";
 import { toggleTheme } from "./theme.js";
-import { AXES, AXIS_LABELS, VIEWS, axisInForce, fittingLayout, labelView, layoutInForce, lossInForce, lossNames, offeredAxes, offeredViews, selectedRuns } from "./views.js";
+import { AXES, AXIS_LABELS, VIEWS, axisInForce, fittingLayout, labelView, layoutInForce, lossInForce, lossNames, offeredAxes, offeredLayouts, offeredViews, selectedRuns } from "./views.js";
 
 /** @typedef {import("./types.js").State} State */
 /** @typedef {import("./store.js").Store} Store */
@@ -71,7 +71,8 @@ export function showBar(bar, store) {
   });
   const layout = createRadios(store, {
     name: "layout", legend: "Layout", pick: layoutInForce, choose: (value) => store.set({ layout: value === fittingLayout(store.get()) ? null : value }),
-    choices: () => [["overlay", "Overlay"], ["side", "Side by side"]],
+    choices: () => [["overlay", "Overlay"], ["side", "Side by side"], ["difference", "Difference"]],
+    offered: offeredLayouts,
   });
   const loss = createLossChoice(store);
   const theme = createThemeToggle(store);

@@ -2,6 +2,7 @@
 
 import { drawHidden, drawStarts, findGaps, isApart } from "./attempts.js";
 import { drawBand } from "./band.js";
+import { titleDifference } from "./difference.js";
 import { finite, layOut, markNonfinite, nameAxes, nameCurve, styleLine } from "./figure-parts.js";
 import { formatCounted, formatExact, formatLoss } from "./format.js";
 import { labelMeanings, tellView } from "./meaning.js";
@@ -23,6 +24,7 @@ import { EVALUATED, splitOf, titleView } from "./views.js";
  * @typedef {object} EpochQuestion
  * @prop {Cell[]} cells
  * @prop {ViewName} view
+ * @prop {import("./types.js").Run|null} baseline
  * @prop {boolean} byItems  over items seen in training, else over epochs
  * @prop {boolean} sharesY
  * @prop {(run: string) => Look} look
@@ -41,7 +43,7 @@ export function figureEpochs(question) {
   const { cells, view, byItems, ink, size, sharesY } = question;
   const curves = cells.flatMap((cell) => cell.curves);
   const layout = layOut({
-    ink, size, cells, sharesY, xTitle: byItems ? "Items seen in training" : "Epoch", yTitle: titleView(view, labelMeanings(curves)),
+    ink, size, cells, sharesY, xTitle: byItems ? "Items seen in training" : "Epoch", yTitle: titleDifference(titleView(view, labelMeanings(curves)), question.baseline), hasZero: question.baseline !== null,
     hoverTitle: byItems ? " items" : "", revision: `${view} ${byItems} ${cells.length}`,
   });
   if (!byItems) layout["xaxis"].unifiedhovertitle = { text: "epoch %{x:.4~g}" };
@@ -204,7 +206,8 @@ function readPoints(curve, question) {
     const ranks = low !== undefined && low !== null ? ` · ranks ${formatLoss(low)} to ${formatLoss(high)}` : "";
     const span = tellSpan(curve, view, i);
     const where = span ?? `${ranks} · epoch ${curve.epoch[i] ?? "–"}`;
-    const text = `${formatExact(values[i])} ${tellView(view, curve)}${where}, ${counted}${isDone ? "" : " so far"}`;
+    const value = titleDifference(`${formatExact(values[i])} ${tellView(view, curve)}`, question.baseline);
+    const text = `${value}${where}, ${counted}${isDone ? "" : " so far"}`;
     const epoch = span === null ? (curve.epoch[i] ?? null) : null; // several epochs have no number to ask for
     const isLastPass = curve.epoch[i + 1] !== curve.epoch[i]; // an earlier pass has numbers of its own, which nobody can ask for
     return { x, y: finite(values[i]), text, isDone, epoch: isLastPass ? epoch : null, at: { epoch, batch: curve.batch[i] ?? 0 } };

@@ -20,6 +20,7 @@ import { splitOf } from "./views.js";
  * @prop {Cell[]} cells
  * @prop {string} xTitle
  * @prop {string} yTitle
+ * @prop {boolean} hasZero  whether zero is a place of its own: the baseline's
  * @prop {string} hoverTitle   what follows x in the hover's first line
  * @prop {string} revision     the reader's zoom is kept while this stays
  * @prop {boolean} sharesY     one scale for all cells
@@ -103,7 +104,7 @@ export function layOut(frame) {
  * @param {{x: number[], y: number[]}} domain
  * @param {{isLeft: boolean, isBottom: boolean}} place
  */
-function addCell(layout, { ink, xTitle, yTitle, hoverTitle, sharesY }, i, domain, { isLeft, isBottom }) {
+function addCell(layout, { ink, xTitle, yTitle, hasZero, hoverTitle, sharesY }, i, domain, { isLeft, isBottom }) {
   const names = nameAxes(i);
   const key = (/** @type {string} */ name) => `${name[0]}axis${name.slice(1)}`;
   const title = (/** @type {string} */ text) => ({ text, standoff: 8, font: { size: 12, color: ink.soft } });
@@ -114,7 +115,7 @@ function addCell(layout, { ink, xTitle, yTitle, hoverTitle, sharesY }, i, domain
     ...(i > 0 && { matches: "x" }),
   };
   layout[key(names.y)] = {
-    domain: domain.y, anchor: names.x, title: title(isLeft ? yTitle : ""), zeroline: false, gridcolor: ink.rule, gridwidth: 1,
+    domain: domain.y, anchor: names.x, title: title(isLeft ? yTitle : ""), zeroline: hasZero, zerolinecolor: ink.soft, zerolinewidth: 1, gridcolor: ink.rule, gridwidth: 1,
     nticks: 7, exponentformat: "power", ticklabelstandoff: 4, ...(i > 0 && sharesY && { matches: "y" }),
   };
   layout[key(names.marks)] = { overlaying: names.y, anchor: names.x, range: [0, 1], fixedrange: true, visible: false };

@@ -5,6 +5,7 @@ import { figureBatches } from "./batch-figure.js";
 import { createChart } from "./chart.js";
 import { rgbColour } from "./colours.js";
 import { createRadios } from "./controls.js";
+import { baselineOf, showDifferences } from "./difference.js";
 import { make, setText } from "./dom.js";
 import { figureEpochs } from "./epoch-figure.js";
 import { layCells, readInk } from "./figure-parts.js";
@@ -116,7 +117,8 @@ function askWhy(store, { run, series, epoch }) {
  */
 function drawEpochPanel(panel, chart, state, colours) {
   const answer = state.epochDetail ?? state.epochCurves;
-  const all = curvesOf(state, answer);
+  const baseline = baselineOf(state);
+  const all = showDifferences(curvesOf(state, answer), baseline);
   const curves = all.filter((curve) => curve.declared && curve.views[state.view]?.some((value) => value !== null));
   const unit = unitOf(all.map((curve) => curve.weight_unit));
   setText(panel.say, all.length > 0 && curves.length === 0 ? "" : explainView(state.view, unit));
@@ -126,7 +128,7 @@ function drawEpochPanel(panel, chart, state, colours) {
   panel.chart.setAttribute("aria-label", `${labelView(state.view, unit)}, ${labelMeanings(curves)}, by epoch of ${formatCounted(selectedRuns(state).length, "run")}; the values are in the table below`);
   const cells = cutCells(panel, state, curves, hiddenOf(state, answer), colours);
   chart.draw(figureEpochs({
-    cells, view: state.view, byItems: axisInForce(state) === "items", sharesY: isComparable(state), look: colours.look, ink: readInk(panel.root), size: sizeOf(panel.chart),
+    cells, baseline, view: state.view, byItems: axisInForce(state) === "items", sharesY: isComparable(state), look: colours.look, ink: readInk(panel.root), size: sizeOf(panel.chart),
   }));
 }
 
@@ -138,7 +140,8 @@ function drawEpochPanel(panel, chart, state, colours) {
  */
 function drawBatchPanel(panel, chart, state, colours) {
   const isFresh = state.batchCurves?.x === batchAxis(state);
-  const all = curvesOf(state, state.batchCurves).filter((curve) => isFresh && curve.views[state.mode]);
+  const baseline = baselineOf(state);
+  const all = showDifferences(curvesOf(state, state.batchCurves), baseline).filter((curve) => isFresh && curve.views[state.mode]);
   const known = all.filter((curve) => splitOf(curve.series) !== EVALUATED); // its record is no batch but a whole pass
   const curves = known.filter((curve) => curve.x.some((x) => x !== null));
   const unit = unitOf(curves.map((curve) => curve.weight_unit));
@@ -155,7 +158,7 @@ function drawBatchPanel(panel, chart, state, colours) {
   const cells = cutCells(panel, state, curves, isFresh ? hiddenOf(state, state.batchCurves) : [], colours);
   const start = (/** @type {string} */ run) => Math.min(...curves.filter((curve) => curve.run === run).map((curve) => curve.x[0] ?? Infinity));
   chart.draw(figureBatches({
-    cells, mode: state.mode, axis: batchAxis(state), smooth, sharesY: isComparable(state), look: colours.look, start, ink: readInk(panel.root), size: sizeOf(panel.chart),
+    cells, baseline, mode: state.mode, axis: batchAxis(state), smooth, sharesY: isComparable(state), look: colours.look, start, ink: readInk(panel.root), size: sizeOf(panel.chart),
   }));
 }
 
@@ -175,7 +178,7 @@ function curvesOf(state, answer) {
  * @returns {HiddenCurve[]}
  */
 function hiddenOf(state, answer) {
-  return state.hidden ? (answer?.hidden ?? []).filter((curve) => state.selected.includes(curve.run)) : [];
+  return state.hidden && !baselineOf(state) ? (answer?.hidden ?? []).filter((curve) => state.selected.includes(curve.run)) : [];
 }
 
 /**
@@ -189,7 +192,7 @@ function hiddenOf(state, answer) {
  */
 function cutCells(panel, state, curves, hidden, colours) {
   const runs = selectedRuns(state);
-  if (layoutInForce(state) === "overlay" || runs.length < 2) {
+  if (layoutInForce(state) !== "side" || runs.length < 2) {
     panel.root.style.removeProperty("--least");
     return [{ title: "", colour: "", curves, hidden }];
   }

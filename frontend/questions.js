@@ -1,5 +1,6 @@
 // Which questions a state asks of the service, as query strings: the same string, the same answer wanted.
 
+import { baselineOf } from "./difference.js";
 import { EVALUATED, axisInForce, batchAxis, epochsKey, lossInForce, lossName, selectedRuns, shownEpoch, splitOf } from "./views.js";
 
 /** @typedef {import("./types.js").State} State */
@@ -139,5 +140,7 @@ function baseQuery(state) {
   for (const run of runs) query.append("run", run.run);
   for (const name of [...series].sort()) query.append("series", name);
   if (state.hidden) query.set("hidden", "show");
+  const baseline = baselineOf(state);
+  if (baseline) query.set("baseline", baseline.run);
   return query;
 }

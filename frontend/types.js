@@ -2,7 +2,7 @@
 
 /** @typedef {"raw_sum"|"normalized_sum"|"batch_mean"|"step_objective"|"per_item"} ViewName */
 /** @typedef {"epoch"|"batch"|"step"|"items"|"time"} XAxis */
-/** @typedef {"overlay"|"side"} Layout */
+/** @typedef {"overlay"|"side"|"difference"} Layout */
 /** @typedef {"batch"|"running"} Mode */
 /** @typedef {"system"|"light"|"dark"} Theme */
 /** @typedef {"running"|"stalled"|"lost"|"finished"|"failed"|"killed"} RunState */
@@ -99,6 +99,7 @@
  * @prop {Record<string, {low: WireNumber[], high: WireNumber[]}>|null} [bands]  x = epoch only, where a point is several epochs: the least and the greatest of each view
  * @prop {number[]|null} [epochs]           x = epoch only: how many a point is
  * @prop {number[]} [pass_no]               x = epoch only
+ * @prop {Record<string, WireNumber[]|null>|null} [differences]  against a baseline: how far each view lies above it
  * @prop {number|null} from_x               of a follower's answer: what the page has from there on is replaced; null: all of it
  * @prop {AttemptMark[]} [attempts]         of training: where each attempt but the first begins
  */

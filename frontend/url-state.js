@@ -10,7 +10,7 @@ const MAX_RUNS = 50; // what one question to /curves may name
 const RUN_ID = /^[A-Za-z0-9_-]{1,64}$/;
 const WHY = /^([A-Za-z0-9_-]{1,64}),(.+),(\d{1,10}|last)(?:,([a-z_]+))?$/; // a series' name may hold commas
 /** @type {import("./types.js").Layout[]} */
-const LAYOUTS = ["overlay", "side"];
+const LAYOUTS = ["overlay", "side", "difference"];
 
 /**
  * Read what an address asks for; what it doesn't know is left at its default.

@@ -140,7 +140,17 @@ export function fittingLayout(state) {
  * @returns {Layout}
  */
 export function layoutInForce(state) {
-  return state.layout ?? fittingLayout(state);
+  const chosen = state.layout ?? fittingLayout(state);
+  return chosen !== "difference" || offeredLayouts(state).includes(chosen) ? chosen : "overlay";
+}
+
+/**
+ * The layouts worth offering: a difference needs two runs, and a moment at which both trained.
+ * @param {State} state
+ * @returns {Layout[]}
+ */
+export function offeredLayouts(state) {
+  return selectedRuns(state).length > 1 && axisInForce(state) !== "time" ? ["overlay", "side", "difference"] : ["overlay", "side"];
 }
 
 /**

@@ -132,6 +132,23 @@ def test_side_by_side_gives_each_run_its_own_axes(filled: Any, open_page: OpenPa
     )
 
 
+def test_difference_holds_the_runs_against_the_first(
+    filled: Any, open_page: OpenPage, typed_row: Callable[..., dict[str, object]]
+) -> None:
+    for run, more in (("base", 0.0), ("higher", 0.5)):
+        filled.make(run, [typed_row(e, b, 4 - e + more, 2) for e in range(3) for b in range(4)])
+    page = open_page("/?run=base&run=higher&view=per_item")
+    wait_for_chart(page, "epochs-chart")
+    page.get_by_role("radio", name="Difference").check()
+    page.wait_for_function("() => document.getElementById('epochs-chart').data.length === 1")
+    assert page.evaluate(DRAWN, "epochs-chart") == {"run higher train": [0.5, 0.5, 0.5]}
+    expect(page.locator("#epochs-chart .ytitle")).to_contain_text("above run base")
+    assert "layout=difference" in page.url
+    page.get_by_role("radio", name="Time").check()
+    expect(page.get_by_role("radio", name="Overlay")).to_be_checked()
+    expect(page.get_by_role("radio", name="Difference")).to_be_hidden()
+
+
 def test_chart_has_the_room(filled: Any, open_page: OpenPage) -> None:
     filled.make_training("ten", 10)
     filled.make_training("twenty", 20)
