@@ -84,6 +84,13 @@ def test_columns_of_the_table_stand_under_each_other() -> None:
     assert ends == [head.index("lossboard") + len("lossboard")] * 2
 
 
+def test_what_is_to_be_reached_is_over_its_budget_below_it() -> None:
+    ours = Figure("rate", 150_000.0, "/s", 200_000.0, is_least=True)
+    rates = [ours, Figure("rate", 1.0, "/s", whose="peer")]
+    assert show_over(arrange(rates)) == "Over budget:\n  rate: 150,000 /s, budget ≥ 200000 /s"
+    assert show_over(arrange([ours._replace(value=200_000.0)])) == "Nothing is over its budget."
+
+
 def test_only_what_we_take_too_much_of_is_over_its_budget() -> None:
     assert show_over(arrange(MEASURED)) == "Over budget:\n  log, p50: 2.5 µs, budget 2 µs"
     assert show_over(arrange(MEASURED[3:])) == "Nothing is over its budget."

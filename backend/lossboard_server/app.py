@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from anyio import to_thread
 from fastapi import FastAPI
 
 from lossboard_server import __version__
@@ -52,6 +53,10 @@ ROUTERS = (
     docs.router,
     page.router,
 )
+
+# Readers at once. They share one interpreter with the writer: when 40 of them, anyio's own limit, drew for 20
+# viewers, records took 5 s to their commit, and now 0.6 (tests/benchmarks/crowd.py).
+READING_THREADS = 4
 
 
 def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> FastAPI:

@@ -1,4 +1,4 @@
-"""100 runs that log 100 records/s each, 20 viewers who follow: is any turned away, and how late do viewers see?
+"""100 runs that log 100 records/s each, 20 viewers who follow: is any turned away, how late do viewers see?
 
 Writers and viewers are a process each, light ones, since they share the cores with the service; what they
 took of them is told. A writer sends as the client's sender does: what was logged, then a short rest.
@@ -34,9 +34,17 @@ def main() -> None:
     seconds = max(LEAST_SECONDS, size(SECONDS))
     with tempfile.TemporaryDirectory() as name, running_service(Path(name)) as service:
         for number in range(RUNS):
-            service.send("PUT", f"/api/v1/runs/crowd-{number}", {"project": "bench", "name": f"crowd {number}"})
+            service.send(
+                "PUT", f"/api/v1/runs/crowd-{number}", {"project": "bench", "name": f"crowd {number}"}
+            )
         begin = time.time() + LEAD_S
-        plan = {"port": service.port, "token": service.token, "begin": begin, "seconds": seconds, "runs": RUNS}
+        plan = {
+            "port": service.port,
+            "token": service.token,
+            "begin": begin,
+            "seconds": seconds,
+            "runs": RUNS,
+        }
         writers, viewers = start("writers", plan), start("viewers", plan | {"viewers": VIEWERS})
         before = cpu_seconds(service)
         wrote, saw = finish(writers), finish(viewers)
@@ -44,7 +52,11 @@ def main() -> None:
     title = f"{RUNS} runs × 100 records/s, {VIEWERS} viewers"
     report(tell(title, wrote, saw))
     if used:
-        shares = {"service": used / seconds, "writers": wrote["cpu_s"] / seconds, "viewers": saw["cpu_s"] / seconds}
+        shares = {
+            "service": used / seconds,
+            "writers": wrote["cpu_s"] / seconds,
+            "viewers": saw["cpu_s"] / seconds,
+        }
         told = ", ".join(f"{who} {100 * share:.0f} %" for who, share in shares.items())
         note(f"crowd: of one core each took {told}.")
 

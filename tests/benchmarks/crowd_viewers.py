@@ -35,9 +35,14 @@ class Viewer:
         """Ask whenever the stream tells of a change, until everything has come or patience ends."""
         await asyncio.sleep(self._plan["begin"] - time.time())
         runs = "&".join(f"run={run}" for run in self.seen)
-        asked = [f"/api/v1/curves?{runs}&series=train%2Floss&x={x}&points={points}" for x, points in (("items", 2000), ("epoch", 1000))]
+        asked = [
+            f"/api/v1/curves?{runs}&series=train%2Floss&x={x}&points={points}"
+            for x, points in (("items", 2000), ("epoch", 1000))
+        ]
         tasks = [asyncio.create_task(self._listen())]
-        tasks += [asyncio.create_task(self._limit(self._curves(question), CURVES_INTERVAL_S)) for question in asked]
+        tasks += [
+            asyncio.create_task(self._limit(self._curves(question), CURVES_INTERVAL_S)) for question in asked
+        ]
         tasks.append(asyncio.create_task(self._limit(self._list(), LIST_INTERVAL_S)))
         end = self._plan["begin"] + self._plan["seconds"] + PATIENCE_S
         while not self.is_done and time.time() < end:

@@ -4,6 +4,7 @@ import http.client
 import json
 import math
 import time
+from collections.abc import Iterable
 
 from processes import Service
 
@@ -18,15 +19,16 @@ def make_bodies(
     records: int,
     *,
     writer: str,
+    first: int = 0,
     spike_at: int | None = None,
     batches_an_epoch: int = BATCHES_AN_EPOCH,
     records_a_request: int = RECORDS_A_REQUEST,
 ) -> list[bytes]:
-    """Encode a run's records beforehand, so that only the service is measured."""
+    """Encode a run's records, from the `first` on, beforehand, so that only the service is measured."""
     meaning = {"reduction": "mean", "weight_unit": "items", "weight_source": "exact"}
     bodies = []
-    for first in range(0, records, records_a_request):
-        numbers = range(first, min(records, first + records_a_request))
+    for start in range(first, first + records, records_a_request):
+        numbers = range(start, min(first + records, start + records_a_request))
         columns = {
             "epoch": [i // batches_an_epoch for i in numbers],
             "batch": [i % batches_an_epoch for i in numbers],
@@ -36,7 +38,7 @@ def make_bodies(
             "time": [START_UNIX_S + i * 0.01 for i in numbers],
             "index": list(numbers),
         }
-        body = {"writer": writer, "seq": first, "attempt": START_UNIX_S, "rank": 0}
+        body = {"writer": writer, "seq": start, "attempt": START_UNIX_S, "rank": 0}
         bodies.append(json.dumps(body | {"series": {"train/loss": meaning | columns}}).encode())
     return bodies
 
@@ -46,18 +48,19 @@ def loss_of(i: int) -> float:
     return 2.0 / (1 + i / 50_000) + 0.1 * math.sin(i * 12.9898) ** 2
 
 
-def fill_run(service: Service, run: str, bodies: list[bytes]) -> float:
-    """Send a run's records; returns the seconds until the last was acknowledged."""
+def fill_run(service: Service, run: str, bodies: Iterable[bytes]) -> float:
+    """Send a run's records; returns the seconds from each request to its acknowledgement, added up."""
     service.send("PUT", f"/api/v1/runs/{run}", {"project": "bench", "config": {"batch_size": BATCH_SIZE}})
     connection = http.client.HTTPConnection("127.0.0.1", service.port)
     headers = {"Authorization": f"Bearer {service.token}", "Content-Type": "application/json"}
-    begin = time.perf_counter()
+    seconds = 0.0
     for body in bodies:
+        begin = time.perf_counter()
         connection.request("POST", f"/api/v1/runs/{run}/records", body, headers)
         answer = connection.getresponse()
         said = answer.read()
+        seconds += time.perf_counter() - begin
         if answer.status != 200:
             raise RuntimeError(f"{answer.status}: {said[:500]!r}")
-    seconds = time.perf_counter() - begin
     connection.close()
     return seconds

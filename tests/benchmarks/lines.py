@@ -1,4 +1,4 @@
-"""Kept-alive HTTP/1.1 connections of one asyncio loop, so light that a crowd of them leaves the service its cores."""
+"""Kept-alive HTTP/1.1 connections of one asyncio loop, so light that the service keeps its cores."""
 
 import asyncio
 from typing import NamedTuple

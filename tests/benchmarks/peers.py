@@ -6,13 +6,16 @@ It holds a .pth file, which adds the project's packages behind its own, and each
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from figures import note
 
-PEERS: Final = {"TensorBoard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}  # its name, pip's name
+# Their names and pip's; those that time calls of log, and those that have a service to ask for curves.
+PEERS: Final = {"TensorBoard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}
+TRACKERS: Final = {"TensorBoard": "tensorboard", "trackio": "trackio", "MLflow": "mlflow"}
 INSTALL_TIMEOUT_S: Final = 300
 # Loopback only: what asks for a proxy gets one that refuses, the rest is told not to ask.
 QUIET: Final = {
@@ -36,7 +39,7 @@ class Peer(NamedTuple):
     python: Path
 
 
-def prepare_peers() -> list[Peer]:
+def prepare_peers(wanted: Mapping[str, str] = PEERS) -> list[Peer]:
     """Install what is missing and return what is there; a peer that fails is named and left out."""
     if sys.prefix == sys.base_prefix:
         note("No peers: they are installed only beside a virtual environment, such as make bench makes.")
@@ -53,11 +56,11 @@ def prepare_peers() -> list[Peer]:
     except (OSError, subprocess.CalledProcessError) as error:
         note(f"No peers: their environment can't be made in {folder}: {error!s:.200}")
         return []
-    for name, package in PEERS.items():
+    for name, package in wanted.items():
         if package not in read_versions(packages):
             install(name, package, python)
     versions = read_versions(packages)
-    return [Peer(name, versions[pip], python) for name, pip in PEERS.items() if pip in versions]
+    return [Peer(name, versions[pip], python) for name, pip in wanted.items() if pip in versions]
 
 
 def read_versions(packages: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from figures import Figure, note, quantile, report, size
 from filling import fill_run, make_bodies
-from store import measure_curves
+from store import POINTS, measure_curves
 
 from postgres_server import PostgresServer, running_postgres, why_not
 from processes import Service, running_service
@@ -47,12 +47,15 @@ def measure(services: list[Service], whose: str, server: PostgresServer | None =
         report(
             [
                 Figure(
-                    "1,000,000 records through HTTP, a second", records / seconds, "records/s", whose=whose
+                    f"{records:,} records into the store, a second",
+                    records / seconds,
+                    "records/s",
+                    whose=whose,
                 ),
                 Figure("disk for a record", used / records, "B", whose=whose),
             ]
         )
-        curves = measure_curves(services[0], "/curves, 1 run × 1,000,000", ["large"])
+        curves = measure_curves(services[0], f"/curves, 1 run × {records:,}, {POINTS} points", ["large"])
         report([curves[0]._replace(whose=whose)])
     times, seconds = send_small(services)
     report(

@@ -30,7 +30,12 @@ BENCHMARKS: Final = {
     "delivery": "from log to readable over HTTP",
     "ending": "how long finish takes",
     "sync": "1,000,000 offline records by lossboard sync",
+    "ingest": "1,000,000 records into the store, beside the floors",
     "store": "1,000,000 records into the store and out as curves",
+    "tracking": "the same of the peers",
+    "large": "a run of 10,000,000 records: memory, curve, followers",
+    "long": "a run of 100,000 epochs",
+    "crowd": "100 runs that log and 20 viewers who follow",
     "postgres": "the same on PostgreSQL, one service and two",
     "page": "in a real browser",
 }
@@ -82,7 +87,7 @@ def run_one(name: str, options: list[str]) -> list[dict[str, object]] | None:
 
 def show(measured: dict[str, list[Figure]], notes: list[str], *, is_markdown: bool) -> None:
     """Print the table, what belongs below it, and what is over its budget."""
-    rows = [row for figures in measured.values() for row in arrange(figures)]
+    rows = arrange(figure for figures in measured.values() for figure in figures)
     if not rows:
         return
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"

@@ -65,8 +65,8 @@ def get_curves(
 
     With `since`, the cursor of an answer to the same question, only what changed after it: of a
     curve that is told replace everything from its `from_x`, what is not told is as it was.
-    `reset`: forget all that is there. That is so where buckets become wider, a record came late,
-    an attempt began, or validation passes are not placed by their time.
+    `reset`: forget all that is there. That is so where buckets become wider, where an attempt or a
+    series began, and where a run or what its numbers mean is called otherwise.
 
     `smooth` is a half-life in items: on axes other than epoch the view `smooth` comes with it,
     for the eye only. A step objective that needs the records one by one is told of the newest
@@ -115,7 +115,7 @@ class _Chart:
         drawings = self._open([None] * len(self.runs))
         others = [] if baseline is None else [RunDrawing(self.connection, baseline, self.wanted)]
         self.wanted.least_span = max(drawing.span() for drawing in [*drawings, *others])
-        width = max(each.width() for each in [*drawings, *others]) if self.wanted.x != "epoch" else 1
+        width = max(each.width() for each in [*drawings, *others])  # over epochs passes stand by it
         self.wanted.least_width = width
         told: dict[str, Any] = {"from_x": None}
         told["curves"] = [curve for drawing in drawings for curve in drawing.curves()]

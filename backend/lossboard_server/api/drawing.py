@@ -11,10 +11,12 @@ from lossboard_server.api.facts import gather_facts
 from lossboard_server.api.following import ENDED, CannotFollowError, Follow, Seen
 from lossboard_server.api.hidden_curves import draw_hidden
 from lossboard_server.api.marks import mark_attempts, note_attempts
+from lossboard_server.api.pass_curves import PassCurves
 from lossboard_server.api.reader import Request, RunReader
 from lossboard_server.api.record_curves import RecordCurves
 from lossboard_server.domain.comparing.facts import Facts, Reason
 from lossboard_server.store.budget import Budget
+from lossboard_server.store.series import Series
 
 __all__ = ["Request", "RunDrawing"]
 
@@ -32,6 +34,7 @@ class RunDrawing:
     ) -> None:
         self._reader = RunReader(connection, run, wanted, Budget() if budget is None else budget, follow)
         self._records = RecordCurves(self._reader)
+        self._passes = PassCurves(self._reader, self._records)
         self._points = 0
 
     def curves(self) -> Iterator[dict[str, Any]]:
@@ -40,16 +43,15 @@ class RunDrawing:
         Raises: CannotFollowError.
         """
         reader = self._reader
-        if reader.follow is not None and not reader.follow.has_changed:
-            return
-        if reader.follow is not None and self._moves_marks(reader.follow):
-            raise CannotFollowError
+        if reader.follow is not None:
+            if reader.wanted.x == "epoch" and reader.follow.is_set_back(self._find_incomplete()):
+                raise CannotFollowError
+            if not reader.follow.has_changed:
+                return
+            if self._moves_marks(reader.follow):
+                raise CannotFollowError
         for series in reader.wanted_series:
-            drawn = (
-                draw_epochs(reader, self._records, series)
-                if reader.wanted.x == "epoch"
-                else self._records.draw_changed(series)
-            )
+            drawn = self._draw(series)
             if drawn is not None:
                 # Over epochs the span alone says whether wider points are due.
                 if series.is_train and reader.wanted.x != "epoch":
@@ -57,6 +59,11 @@ class RunDrawing:
                 # A follower has the marks: where they may have moved, all is told anew.
                 marks = {} if reader.follow else {"attempts": mark_attempts(reader, series)}
                 yield drawn | marks
+
+    def _draw(self, series: Series) -> dict[str, Any] | None:
+        if self._reader.wanted.x == "epoch":
+            return draw_epochs(self._reader, self._records, series)
+        return (self._records if series.is_train else self._passes).draw_changed(series)
 
     def _moves_marks(self, follow: Follow) -> bool:
         """Whether the mark of an attempt's beginning may stand elsewhere now."""
@@ -71,9 +78,12 @@ class RunDrawing:
     def seen(self) -> Seen:
         """Tell what a page has of this run once its curves were drawn."""
         reader = self._reader
-        incomplete = reader.progress.first_incomplete
         before = 0 if reader.follow is None else reader.follow.seen.points
-        return Seen(reader.run.version, ENDED if incomplete is None else incomplete, before + self._points)
+        return Seen(reader.run.version, self._find_incomplete(), before + self._points)
+
+    def _find_incomplete(self) -> int:
+        incomplete = self._reader.progress.first_incomplete
+        return ENDED if incomplete is None else incomplete
 
     def span(self) -> int:
         """Return how many epochs a point spans, of the longest of the wanted series."""

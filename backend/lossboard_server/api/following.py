@@ -84,6 +84,11 @@ class Follow:
             return begin[0] >= self.first
         return any(begin > (mark.epoch, mark.batch) for mark in self.marks.values() if mark is not None)
 
+    def is_set_back(self, incomplete: int) -> bool:
+        """Whether an epoch that was complete is not so now: a rank came, or goes on that had ended."""
+        before = self.seen.incomplete
+        return incomplete != ENDED and (before == ENDED or incomplete < before)
+
     @property
     def has_changed(self) -> bool:
         """Whether anything of the run did."""
@@ -97,12 +102,10 @@ def follow_run(connection: Connection, run: Any, seen: Seen, axis: str) -> Follo
     """
     if run.version == seen.version:
         return Follow(seen, {})
-    if run.redrawn > seen.version:
-        raise CannotFollowError
+    if run.redrawn > seen.version or run.version < seen.version:
+        raise CannotFollowError  # the latter: a cursor of another database
     trails = read_trails(connection, run.key)
     all_series = read_series(connection, run.key, with_steps=False)
-    if any(trails[series.key].since >= seen.version for series in all_series):
-        raise CannotFollowError  # a series that the page has not heard of
     marks = {series.key: _find_changed(series, trails[series.key], seen.version) for series in all_series}
     epochs = [mark.epoch for mark in marks.values() if mark is not None]
     # A run that ended has changed too, though no record came: its last epochs are complete now.
@@ -113,6 +116,8 @@ def follow_run(connection: Connection, run: Any, seen: Seen, axis: str) -> Follo
 
 def _find_changed(series: Series, trail: Trail, version: int) -> Mark | None:
     """Return the first position that changed after a version, its epoch as it is shown."""
+    if not trail.marks:
+        return None  # declared, and without records so far; or older than all trails, as no cursor is
     try:
         mark = trail.find_changed(version)
     except LookupError:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lossboard_server.api.epoch_curves import draw_epochs
+from lossboard_server.api.pass_curves import PassCurves
 from lossboard_server.api.reader import Request, RunReader, tell_epoch
 from lossboard_server.api.record_curves import RecordCurves
 from lossboard_server.domain.attempts import Hidden, Stretch
@@ -78,7 +79,8 @@ class _Apart:
         """Draw a series as it was seen, and keep the points of what is hidden now."""
         records = RecordCurves(self._seen)
         is_epochs = self._wanted.x == "epoch"
-        curve = draw_epochs(self._seen, records, seen) if is_epochs else records.draw(seen)
+        passes = PassCurves(self._seen, records)
+        curve = draw_epochs(self._seen, records, seen) if is_epochs else passes.draw(seen)
         hidden = {epoch.place for epoch in epochs}
         kept = [
             number

@@ -130,7 +130,7 @@ def _add_up(standing: Standing, laps: Sequence[Lap]) -> list[Standing]:
 
 
 def _widen(laps: Sequence[Lap], first: int, last: int, span: int) -> tuple[int, int]:
-    """Take in the other epochs of the first and the last point: one of some of them would be another point."""
+    """Take in all epochs of the first and the last point: one of some of them would be another."""
     while first > 0 and laps[first - 1].place[0] // span == laps[first].place[0] // span:
         first -= 1
     while last + 1 < len(laps) and laps[last + 1].place[0] // span == laps[last].place[0] // span:
@@ -144,6 +144,6 @@ def _is_below(standing: Standing, axis: str, x: float) -> bool:
 
 
 def _is_upto(standing: Standing, axis: str, x: float) -> bool:
-    """Tell whether a place is in a range up to x: several records may share it, and before any told is none."""
+    """Tell whether a place is in a range up to x, which several records may share; unknown ones are early."""
     place = standing.on(axis)
     return place is None or place <= x

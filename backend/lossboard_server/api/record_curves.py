@@ -1,17 +1,17 @@
-"""Curves over batches, items, tokens, steps and time: which range, which width of bucket."""
+"""Curves of training over batches, items, tokens, steps and time: which range, which width of bucket."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from lossboard import wire
-from lossboard_server.api.following import CannotFollowError, Follow
+from lossboard_server.api.following import CannotFollowError
 from lossboard_server.api.ranges import find_section
 from lossboard_server.api.reader import RunReader, tell_epoch
 from lossboard_server.api.sections import Section, read_section
 from lossboard_server.api.warming import read_before
-from lossboard_server.domain.course import Course, Leg, draw_places, find_times, place_passes
+from lossboard_server.domain.course import Course
 from lossboard_server.domain.curves import Curve, Standing, draw, warm_up
-from lossboard_server.domain.points import NOTHING, Point, Points
+from lossboard_server.domain.points import Points
 from lossboard_server.domain.smoothing import Smoothing
 from lossboard_server.errors import FieldError, InvalidInput
 from lossboard_server.store.series import Series
@@ -19,7 +19,7 @@ from lossboard_server.store.series import Series
 
 @dataclass(slots=True)
 class RecordCurves:
-    """The curves of one run over an axis of what was seen."""
+    """The curves of one run's training over an axis of what was seen."""
 
     reader: RunReader
     start: dict[str, Standing] = field(default_factory=dict)
@@ -46,61 +46,20 @@ class RecordCurves:
         Raises: CannotFollowError.
         """
         follow = self.reader.follow
-        return None if follow is not None and not self._has_changed(series, follow) else self.draw(series)
+        return None if follow is not None and follow.marks.get(series.key) is None else self.draw(series)
 
     def draw(self, series: Series) -> dict[str, Any]:
         """Return a series' curve as the wire's columns."""
-        wanted = self.reader.wanted
-        curve = self._draw_train(series) if series.is_train else self._draw_passes(series)
-        columns = {"batch": curve.batch_view, "running": curve.running}
-        if curve.smooth is not None:
-            columns["smooth"] = curve.smooth
-        return self.reader.about(series) | {
-            "x": curve.x,
-            "views": wanted.select(columns),
-            "low": curve.low,
-            "high": curve.high,
-            "count": curve.count,
-            "nonfinite": curve.nonfinite,
-            "epoch": [tell_epoch(epoch) for epoch in curve.epoch],
-            "batch": curve.batch,
-            "events": [
-                {"x": e.x, "epoch": tell_epoch(e.epoch), "batch": e.batch, "loss": wire.encode_number(e.loss)}
-                for e in curve.events
-            ],
-            "shown": len(curve.x),
-            "from_x": None if self.reader.follow is None else self._cut(series, curve),
-        }
-
-    def _has_changed(self, series: Series, follow: Follow) -> bool:
-        mark = follow.marks.get(series.key)
-        if series.is_train:
-            return mark is not None
-        train = self.reader.train_of(series)
-        if mark is not None or (
-            train is not None and follow.marks.get(train.key) and self._moves(series, train)
-        ):
-            raise CannotFollowError  # a pass may move others of its epoch
-        return False
-
-    def _moves(self, series: Series, train: Series) -> bool:
-        """Tell whether passes of validation may stand elsewhere for what training did since."""
-        section, width = self._section(train)
-        if not section.laps:
-            return False
-        begin = next((point.first_time for point in self._read(train, section, width).rows), None)
-        legs = self.reader.legs(train)
-        epochs: dict[int, list[Point]] = {}
-        for lap in self.reader.laps(series):
-            if lap.width == 1 and lap.place[0] >= section.laps[0].place[0]:
-                epochs.setdefault(lap.place[0], []).append(lap.point)
-            elif lap.width > 1 and lap.place[0] > section.laps[0].place[0]:
-                return True
-        for epoch, passes in epochs.items():
-            times = find_times(legs[epoch], passes) if epoch in legs else None
-            if begin is None or times is None or times[-1] >= begin:
-                return True
-        return False
+        self.check_tokens(series)
+        wanted, (section, width) = self.reader.wanted, self._section(series)
+        points = self._read(series, section, width)
+        smoothing = None
+        if wanted.half_life is not None:
+            smoothing = Smoothing(wanted.half_life)
+            warm_up(smoothing, read_before(self.reader, series, section, width, wanted.half_life))
+        curve = draw(points, wanted.x, section.start(width).standing, smoothing, section.so_far(width))
+        cut = None if self.reader.follow is None else self._cut(series, curve)
+        return tell_curve(self.reader, series, curve, cut)
 
     def _cut(self, series: Series, curve: Curve) -> float | None:
         """Return from where on a page replaces what it has; None: from its beginning.
@@ -117,42 +76,49 @@ class RecordCurves:
         return first
 
     def course(self, train: Series) -> Course:
-        """Return the course of a training series over the range asked for."""
-        section, width = self._section(train)
+        """Return the course of a training series, over the range asked for as finely as that is drawn.
+
+        What lies beside the range has its place too: a line leads there.
+        """
+        section, wanted = self._choose(train), self.reader.wanted
+        course = self.follow_course(train, section)
+        if wanted.x == "epoch" or (wanted.first_x is None and wanted.last_x is None):
+            return course
+        whole = Section(self.start.get(train.name, Standing()), self.reader.laps(train))
+        return self.follow_course(train, whole).refined(course)
+
+    def follow_course(self, train: Series, section: Section) -> Course:
+        """Return the course of a part of a training series, at the width at which it is drawn."""
+        width = self._fit(section)
         return Course.follow(self._read(train, section, width).rows, section.start(width).standing)
 
-    def _draw_train(self, series: Series) -> Curve:
-        wanted = self.reader.wanted
-        self._check_tokens(series)
-        section, width = self._section(series)
-        points = self._read(series, section, width)
-        smoothing = None
-        if wanted.half_life is not None:
-            smoothing = Smoothing(wanted.half_life)
-            warm_up(smoothing, read_before(self.reader, series, section, width, wanted.half_life))
-        return draw(points, wanted.x, section.start(width).standing, smoothing, section.so_far(width))
+    def begin(self, train: Series) -> float | None:
+        """Return when what is drawn of a training series began; None where nothing tells."""
+        section, width = self._section(train)
+        rows = self._read(train, section, width).rows if section.laps else []
+        return rows[0].first_time if rows else None
 
-    def _draw_passes(self, series: Series) -> Curve:
-        wanted, train = self.reader.wanted, self.reader.train_of(series)
-        passes = [lap.point for lap in self.reader.laps(series)]
-        if train is None:
-            # Nothing trained: a pass ends where the data that it went through end.
-            legs = {
-                epoch: Leg(leg.start, leg.end, NOTHING, leg.batches)
-                for epoch, leg in self.reader.legs(series).items()
-            }
-            places = place_passes(passes, legs, lambda: Course(Standing()))
-        else:
-            self._check_tokens(train)
-            places = place_passes(passes, self.reader.legs(train), lambda: self.course(train))
-        return draw_places(passes, places, wanted.x, wanted.half_life)
+    def check_tokens(self, series: Series) -> None:
+        """Refuse the axis of tokens for a series that counts something else.
+
+        Raises: InvalidInput.
+        """
+        if self.reader.wanted.x == "tokens" and series.weight_unit != "tokens":
+            run = self.reader.run.id
+            message = f"{series.name} of run {run} counts {series.weight_unit}, not tokens; take x=items"
+            raise InvalidInput(message, [FieldError("x", message)])
 
     def _section(self, series: Series) -> tuple[Section, int | None]:
-        section, least = self._choose(series), self.reader.wanted.least_width
+        section = self._choose(series)
+        return section, self._fit(section)
+
+    def _fit(self, section: Section) -> int | None:
+        """Return the width at which a section is drawn; None: its epochs are merged."""
+        least = self.reader.wanted.least_width
         width = section.width(self.reader.wanted.points, least)
         if self.reader.follow is not None and width not in (None, least):
             raise CannotFollowError  # more is new than a curve has points
-        return section, width
+        return width
 
     def _read(self, series: Series, section: Section, width: int | None) -> Points:
         # Not kept: 20 runs' buckets held until all are drawn cost the collector a third of the time.
@@ -165,8 +131,25 @@ class RecordCurves:
             self._sections[series.name] = find_section(self.reader, series, start)
         return self._sections[series.name]
 
-    def _check_tokens(self, series: Series) -> None:
-        if self.reader.wanted.x == "tokens" and series.weight_unit != "tokens":
-            run = self.reader.run.id
-            message = f"{series.name} of run {run} counts {series.weight_unit}, not tokens; take x=items"
-            raise InvalidInput(message, [FieldError("x", message)])
+
+def tell_curve(reader: RunReader, series: Series, curve: Curve, from_x: float | None) -> dict[str, Any]:
+    """Return a curve as the wire's columns; a page replaces what it has from `from_x` on, None: all."""
+    columns = {"batch": curve.batch_view, "running": curve.running}
+    if curve.smooth is not None:
+        columns["smooth"] = curve.smooth
+    return reader.about(series) | {
+        "x": curve.x,
+        "views": reader.wanted.select(columns),
+        "low": curve.low,
+        "high": curve.high,
+        "count": curve.count,
+        "nonfinite": curve.nonfinite,
+        "epoch": [tell_epoch(epoch) for epoch in curve.epoch],
+        "batch": curve.batch,
+        "events": [
+            {"x": e.x, "epoch": tell_epoch(e.epoch), "batch": e.batch, "loss": wire.encode_number(e.loss)}
+            for e in curve.events
+        ],
+        "shown": len(curve.x),
+        "from_x": from_x,
+    }

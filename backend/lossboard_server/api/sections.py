@@ -9,10 +9,18 @@ from sqlalchemy import Connection
 from lossboard_server.domain.attempts import ENDLESS
 from lossboard_server.domain.curves import Standing, choose_epoch_width, choose_width, count_buckets
 from lossboard_server.domain.descent import Mark, descend
-from lossboard_server.domain.points import NOTHING, Point, Points, bucket_rows, group_epochs, merge_all_points
+from lossboard_server.domain.points import (
+    MAX_EVENTS,
+    NOTHING,
+    Point,
+    Points,
+    bucket_rows,
+    group_epochs,
+    merge_all_points,
+)
 from lossboard_server.domain.pyramid import SMALLEST_WIDTH
 from lossboard_server.domain.summary import Row
-from lossboard_server.store.buckets import ALL, note_extremes, read_buckets
+from lossboard_server.store.buckets import ALL, note_extremes, read_buckets, read_points
 from lossboard_server.store.laps import Lap
 from lossboard_server.store.rows import read_batches, read_lines
 from lossboard_server.store.series import Series
@@ -82,7 +90,7 @@ def begin_at(
     if lap.width > 1:
         return {}
     return descend(
-        lambda width, batches: read_buckets(connection, series, [lap], width, batches).rows,
+        lambda width, batches: read_points(connection, series, [lap], width, batches),
         max(part.reach for part in lap.parts),
         standing,
         is_before,
@@ -104,6 +112,7 @@ def read_section(
         part = read_buckets(connection, series, laps, width, batches)
         found.events += [(at + len(found.rows), row) for at, row in part.events]
         found.rows += part.rows
+    del found.events[:-MAX_EVENTS]
     return found
 
 

@@ -48,6 +48,8 @@ def draw_spans(reader: RunReader, series: Series) -> dict[str, Any]:
 def told_laps(reader: RunReader, series: Series) -> list[Lap]:
     """Return the laps that are drawn: of all, of a follower's end, or of a range."""
     first, last = reader.told
+    if reader.follow is not None:
+        first = first // find_span(reader) * find_span(reader)  # a page replaces whole points
     return [lap for lap in reader.laps(series) if lap.place[0] >= first and lap.begin <= last]
 
 
@@ -67,11 +69,16 @@ def cut_at(reader: RunReader, x: list[float]) -> float | None:
     if reader.follow is None or reader.follow.first <= 0:
         return None
     first = int(reader.follow.first)
-    span = max(reader.span(series) for series in reader.wanted_series)
+    span = find_span(reader)
     edge = float(first // span * span - 1)
     if any(place <= edge for place in x):
         raise CannotFollowError
     return math.nextafter(edge, math.inf)
+
+
+def find_span(reader: RunReader) -> int:
+    """Return how many epochs a point spans, of the series for which that are most."""
+    return max(reader.span(series) for series in reader.wanted_series)
 
 
 def _value(lap: Lap, view: str) -> float | None:

@@ -30,12 +30,34 @@ class Course:
         standing = before
         for point in points:
             standing = standing.past(point)
-            first, last = point.first_time, point.last_time
             latest = course.ends[-1] if course.ends else -math.inf
-            course.begins.append(latest if first is None else first)
-            course.ends.append(latest if last is None else max(last, latest))
-            course.standings.append(standing)
+            first, last = point.first_time, point.last_time
+            course._add(latest if first is None else first, latest if last is None else last, standing)
         return course
+
+    def refined(self, finer: "Course") -> "Course":
+        """Return the course with a stretch of it in finer buckets; those at its two ends are cut there."""
+        if not finer.ends:
+            return self
+        made = [standing.batches for standing in self.standings]
+        first, last = (
+            bisect_right(made, finer.before.batches),
+            bisect_right(made, finer.standings[-1].batches),
+        )
+        joined = Course(self.before, self.begins[:first], self.ends[:first], self.standings[:first])
+        if (made[first - 1] if first else self.before.batches) < finer.before.batches and first < len(made):
+            joined._add(self.begins[first], finer.begins[0], finer.before)
+        for bucket in zip(finer.begins, finer.ends, finer.standings, strict=True):
+            joined._add(*bucket)
+        behind = math.nextafter(finer.ends[-1], math.inf)  # what is cut goes on with the next batch
+        for number in range(last, len(made)):
+            joined._add(max(self.begins[number], behind), self.ends[number], self.standings[number])
+        return joined
+
+    def _add(self, begin: float, end: float, standing: Standing) -> None:
+        self.begins.append(begin)
+        self.ends.append(max(end, self.ends[-1]) if self.ends else end)
+        self.standings.append(standing)
 
     def at(self, time: float) -> Standing:
         """Return where training stood at a time.

@@ -3,6 +3,7 @@
 A curve of 20 runs has 8,000 of them: building a `Summary` of each took four times as long.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -117,6 +118,22 @@ def point_of(summary: Summary, place: Place, number: int, ranks: int) -> Point:
     )  # fmt: skip
 
 
+def point_of_one(row: Row, number: int, ranks: int) -> Point | None:
+    """Return what `point_of` returns of one record that counts; None for one that doesn't.
+
+    Cost: 2 µs, where a summary takes 14: at width 1 a curve has as many of them as points.
+    """
+    size = row.evaluation.batch_size or 0
+    _, m, weight = measure(row.evaluation)
+    if weight == 0 or not math.isfinite(m):
+        return None
+    known = float(weight or 0)
+    return Point(
+        row.epoch, row.pass_no, number, 1, 1, int(weight is None), 0, size, size, known, 0.0, known * m, 0.0,
+        m, 0.0, m, m, row.batch, row.step, row.step, row.time, row.time, 1 / ranks,
+    )  # fmt: skip
+
+
 def merge_points(a: Point, b: Point) -> Point:
     """Merge two points of disjoint records; where `b` stands later in training it is the last.
 
@@ -178,7 +195,8 @@ def bucket_rows(rows: Iterable[Row], width: int, ranks: Mapping[Place, int]) -> 
         place = (epoch, pass_no)
         found.events += [(len(found.rows), row) for row in members if is_event(row)]
         del found.events[:-MAX_EVENTS]
-        found.rows.append(point_of(summarise(members), place, number, ranks[place]))
+        point = point_of_one(members[0], number, ranks[place]) if len(members) == 1 else None
+        found.rows.append(point or point_of(summarise(members), place, number, ranks[place]))
     return found
 
 

@@ -7,10 +7,10 @@ from sqlalchemy import Connection, bindparam, select
 from lossboard_server.domain.attempts import ENDLESS
 from lossboard_server.domain.points import Point, Points, merge_points, point_of
 from lossboard_server.domain.summary import Row, summarise
-from lossboard_server.store.database import fetch_tuples
 from lossboard_server.store.laps import Lap, Part, point_columns
 from lossboard_server.store.rows import read_extremes, read_part
 from lossboard_server.store.series import Series
+from lossboard_server.store.statements import Statement
 from lossboard_server.store.tables import BucketRow
 
 Batches = range | None
@@ -19,7 +19,7 @@ Batches = range | None
 ALL = range(ENDLESS)
 
 _bucket = BucketRow.__table__.c
-_LEVEL = (
+_level = (
     select(*point_columns(BucketRow, _bucket.number))
     .where(
         _bucket.run == bindparam("run"),
@@ -30,8 +30,11 @@ _LEVEL = (
     )
     .order_by(_bucket.epoch, _bucket.pass_no, _bucket.number)
 )
-_PART = _LEVEL.where(
-    _bucket.pass_no == bindparam("pass_no"), _bucket.number.between(bindparam("from_"), bindparam("to"))
+_LEVEL = Statement(_level)
+_PART = Statement(
+    _level.where(
+        _bucket.pass_no == bindparam("pass_no"), _bucket.number.between(bindparam("from_"), bindparam("to"))
+    )
 )
 
 
@@ -43,6 +46,20 @@ def read_buckets(
     `within` limits a single lap to the buckets that hold some of these batches.
     Cost: the buckets, and at an attempt's cut up to `width` batches of rows.
     """
+    points = Points(read_points(connection, series, laps, width, within))
+    whole = range(within.start // width * width, -(-within.stop // width) * width)
+    note_extremes(
+        *(connection, series, laps, points),
+        lambda epoch, pass_no, batch: (epoch, pass_no, batch // width),
+        None if within == ALL else whole,
+    )
+    return points
+
+
+def read_points(
+    connection: Connection, series: Series, laps: Sequence[Lap], width: int, within: range = ALL
+) -> list[Point]:
+    """Return the same without the records among them that are not finite."""
     found: list[Point] = []
     stretches: dict[int, list[Lap]] = {}
     for lap in laps:
@@ -58,11 +75,7 @@ def read_buckets(
         found += _read_level(connection, series, attempt, whole, width, within)
     if is_mixed:
         found.sort(key=_stand)
-    points = Points(found)
-    note_extremes(
-        connection, series, laps, points, lambda epoch, pass_no, batch: (epoch, pass_no, batch // width)
-    )
-    return points
+    return found
 
 
 def note_extremes(
@@ -71,16 +84,18 @@ def note_extremes(
     laps: Sequence[Lap],
     points: Points,
     bucket_of: Callable[[int, int, int], tuple[int, int, int]],
+    batches: range | None = None,
 ) -> None:
     """Find the records that are not finite, and which of the points holds each.
 
-    `bucket_of` an (epoch, pass_no, batch): the (epoch, pass_no, number) of its point.
+    `bucket_of` an (epoch, pass_no, batch): the (epoch, pass_no, number) of its point. `batches`
+    limits them, of a single lap: of those that are told, the newest are.
     """
     extreme = {lap.place for lap in laps if lap.point.nonfinite}
     if not extreme:
         return
     at = {_stand(point): number for number, point in enumerate(points.rows)}
-    for row in read_extremes(connection, series, extreme):
+    for row in read_extremes(connection, series, extreme, batches):
         number = at.get(bucket_of(row.epoch, row.pass_no, row.batch))
         if number is not None:  # else it is out of the range asked for
             points.events.append((number, row))
@@ -112,13 +127,14 @@ def _read_level(
         query = _PART
         where |= {"pass_no": stretch.unplace(*laps[0].place)[1]}
         where |= {"from_": within.start // width, "to": (within.stop - 1) // width}
-    points = list(map(Point._make, fetch_tuples(connection, query, where)))
+    points = list(map(Point._make, query.tuples(connection, where)))
     if not series.is_plain:
         points = [series.move(attempt, point) for point in points]
     ranks = {lap.place: lap.ranks for lap in laps}
     if any(count > 1 for count in ranks.values()):
         points = [point._replace(batches=point.seen / ranks.get(point[:2], 1)) for point in points]
-    # Epochs between them may be another attempt's, or shown in part; of the outer ones some passes lie outside.
+    # Epochs between them may be another attempt's, or shown in part; of the outer ones some passes
+    # lie outside.
     if not series.is_plain or any(point[1] for point in points):
         points = [point for point in points if point[:2] in ranks]
     return points

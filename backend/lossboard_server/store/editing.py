@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select, update
 from lossboard_server.domain.changes import Change
 from lossboard_server.store.register import find_run
 from lossboard_server.store.tables import RunRow
+from lossboard_server.store.trail import redraw
 
 EDITABLE: Final = ("name", "notes", "tags", "colour")
 
@@ -31,5 +32,7 @@ def edit_run(
     if not values:
         return None, []
     version = run.version + 1
+    if values.get("name", run.name) != run.name:
+        redraw(connection, run.key)
     connection.execute(update(RunRow).where(RunRow.key == run.key).values(version=version, **values))
     return None, [Change(run_id, version=version, is_about_run=True, key=run.key)]

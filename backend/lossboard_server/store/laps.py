@@ -10,8 +10,8 @@ from lossboard_server.domain.epoch_pyramid import EpochBucket
 from lossboard_server.domain.points import NOTHING, Point, merge_points, point_of
 from lossboard_server.domain.summary import summarise
 from lossboard_server.store.cuts import CutEpochs
-from lossboard_server.store.database import fetch_tuples
 from lossboard_server.store.series import Series
+from lossboard_server.store.statements import Statement
 from lossboard_server.store.tables import BucketRow, EpochRow
 
 FIRST_EPOCH, LAST_EPOCH = -1, 2**31 - 1  # what the column holds
@@ -69,13 +69,13 @@ def point_columns(table: type[EpochRow] | type[BucketRow], number: Any) -> tuple
         columns.pass_no,
         number,
         *(columns[name] for name in STORED),
-        cast(columns.seen, Double),
+        cast(columns.seen, Double).label("batches"),
     )
 
 
 _epoch = EpochRow.__table__.c
-_LAPS = (
-    select(_epoch.attempt, _epoch.rank, *point_columns(EpochRow, literal(0)))
+_LAPS = Statement(
+    select(_epoch.attempt, _epoch.rank, *point_columns(EpochRow, literal(0).label("number")))
     .where(
         _epoch.run == bindparam("run"),
         _epoch.series == bindparam("series"),
@@ -98,7 +98,7 @@ def read_laps(
     for attempt, stretch in series.stretches.items():
         where = {"run": series.run, "series": series.key, "attempt": attempt}
         where |= zip(("first", "last"), stretch.own_epochs(first, last), strict=True)
-        rows = fetch_tuples(connection, _LAPS, where)
+        rows = _LAPS.tuples(connection, where)
         if series.is_plain and all(row[1] == 0 for row in rows):
             return [_plain(row) for row in rows]
         for row in rows:

@@ -7,13 +7,14 @@ from operator import sub
 from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select
 
 from lossboard import wire
 from lossboard_server.domain.blocks import Block
 from lossboard_server.domain.pace import LOST_AFTER_S, Pace
 from lossboard_server.domain.run_state import LOST, RUNNING, STALLED, Life, join
 from lossboard_server.store.deliveries import Delivery, Sender
+from lossboard_server.store.statements import Statement
 from lossboard_server.store.tables import SILENT, AttemptRow, RunRow, WriterRow
 
 NEVER = 0.0  # unix s: a writer that others speak for, long after it was alive
@@ -37,6 +38,15 @@ _WRITERS = (
     .join(AttemptRow, (AttemptRow.run == WriterRow.run) & (AttemptRow.key == WriterRow.attempt))
     .where(WriterRow.state != SILENT)
     .order_by(WriterRow.last_seen_unix_s, WriterRow.writer)
+)
+# Made once: each request of a training asks it.
+_SPEAKERS = Statement(
+    _WRITERS.where(
+        WriterRow.run == bindparam("of_run"),
+        or_(
+            AttemptRow.started_unix_s == bindparam("attempt"), WriterRow.last_seen_unix_s > bindparam("began")
+        ),
+    )
 )
 
 
@@ -217,11 +227,7 @@ class Signs:
         forked child, does not count.
         """
         attempt, began = values["attempt_unix_s"], values["attempt_seen_unix_s"]
-        query = _WRITERS.where(
-            WriterRow.run == self.run.key,
-            or_(AttemptRow.started_unix_s == attempt, WriterRow.last_seen_unix_s > began),
-        )
-        rows = connection.execute(query).all()
+        rows = _SPEAKERS.run(connection, {"of_run": self.run.key, "attempt": attempt, "began": began})
         if self.sender is None:
             alive = any(
                 row.state == RUNNING and row.last_seen_unix_s >= self.now - LOST_AFTER_S for row in rows

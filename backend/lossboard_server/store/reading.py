@@ -92,9 +92,7 @@ class Epoch:
         return any(rank.nonfinite for rank in self.ranks.values())
 
 
-def read_epochs(
-    connection: Connection, series: Series, *, hidden: Counter[int] | None = None
-) -> list[Epoch]:
+def read_epochs(connection: Connection, series: Series, *, hidden: Counter[int] | None = None) -> list[Epoch]:
     """Return the visible epochs of a series in order.
 
     Epochs that an attempt cuts in two are computed anew from their rows. `hidden` counts by

@@ -84,16 +84,16 @@ def register_run(
     }
     if known is None:
         base = {"project": "default", "name": run_id, "config": {}, "tags": [], "environment": {}}
-        fixed = {"id": run_id, "created_unix_s": now, "records": 0, "version": 1, **begin_life(now)}
-        values = {**base, **fixed, **told}
-        connection.execute(insert(RunRow).values(key=key, **values))
+        fixed = {"id": run_id, "created_unix_s": now, "records": 0, "version": 0, **begin_life(now)}
+        connection.execute(insert(RunRow).values(key=key, **base, **fixed))
         version = 1
     else:
         key, version = known.key, known.version + 1
         if _is_superseded(connection, key, spec.attempt):
             told = {}
         told = {name: value for name, value in told.items() if name not in known.edited}
-        connection.execute(update(RunRow).where(RunRow.key == key).values(version=version, **told))
+        if told.get("name", known.name) != known.name:
+            redraw(connection, key)
     if spec.series:
         open_series(connection, key, dict(spec.series), ())
     number = 1
@@ -102,6 +102,7 @@ def register_run(
         begun = begin_attempt(find_run(connection, run_id), spec.attempt.started_unix_s, now)
         if begun:
             connection.execute(update(RunRow).where(RunRow.key == key).values(begun))
+    connection.execute(update(RunRow).where(RunRow.key == key).values(version=version, **told))
     run = find_run(connection, run_id)
     change = Change(run_id, set(spec.series), version, is_about_run=True, key=key)
     return Registered(run_id, run.name, run.project, number, known is None), [change]
@@ -138,6 +139,7 @@ def open_series(
             raise InvalidInput(f"{name} {message}", [FieldError(f"series.{name}", message)])
         values = _series_values(meaning, firsts.get(name))
         connection.execute(insert(SeriesRow).values(run=run, key=key, name=name, **values))
+        redraw(connection, run)
         found[name] = (key, Reduction(values["reduction"]))
     return found
 
@@ -250,6 +252,7 @@ def _redeclare(connection: Connection, run: int, row: Any, meaning: SeriesMeanin
         where = (SeriesRow.run == run, SeriesRow.key == row.key)
         values = {"weight_unit": unit, "weight_source": source, "traits": traits}
         connection.execute(update(SeriesRow).where(*where).values(values))
+        redraw(connection, run)
 
 
 def _join_traits(known: dict[str, Any], meaning: SeriesMeaning | None) -> dict[str, Any]:

@@ -86,8 +86,12 @@ def read_part(
     return _lines(connection.execute(query), series, Stretch())
 
 
-def read_extremes(connection: Connection, series: Series, places: Collection[Place]) -> list[Row]:
+def read_extremes(
+    connection: Connection, series: Series, places: Collection[Place], batches: range | None = None
+) -> list[Row]:
     """Return the visible records there whose loss is not finite, the MAX_EVENTS newest, in order.
+
+    `batches` limits them, of a single place, to some of its batches.
 
     Cost: the records returned, through an index that holds no others.
     """
@@ -97,6 +101,8 @@ def read_extremes(connection: Connection, series: Series, places: Collection[Pla
     found: list[Row] = []
     for group in _groups(series):
         query = _visible(series, group, first, last).where(text(f"({IS_EXTREME})"))
+        if batches is not None:
+            query = query.where(_record.batch.between(batches.start, batches.stop - 1))
         if len(group) < len(series.order):  # a sum, since the attempt's name would draw it to another index
             query = query.where((_record.attempt + 0).in_(group))
         columns = (column.desc() for column in _order(group))

@@ -2,113 +2,11 @@
 
 import math
 import random
-from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from lossboard_server.domain.points import MAX_EVENTS
-
-COLUMNS = (
-    *("x", "count", "nonfinite", "epoch", "batch", "low", "high", "items", "complete", "pass_no"),
-    *("rank_low", "rank_high"),
-)
-
-
-class Page:
-    """What a page keeps of an answer, and how it takes what is new."""
-
-    def __init__(self, service: TestClient, query: str) -> None:
-        self.service, self.query = service, query
-        self.curves: dict[tuple[str, str], dict[str, Any]] = {}
-        self.warnings: list[dict[str, Any]] = []
-        self.cursor: str | None = None
-        self.resets = self.asked = 0
-        self.told = 0
-        """Points of the last answer."""
-
-    def ask(self) -> None:
-        since = f"&since={self.cursor}" if self.cursor else ""
-        answer = self.service.get(f"/api/v1/curves?{self.query}{since}")
-        assert answer.status_code == 200, answer.text
-        told = answer.json()
-        self.asked += 1
-        self.resets += told["reset"]
-        self.told = sum(len(curve["x"]) for curve in told["curves"])
-        if told["reset"]:
-            self.curves = {}
-        for curve in told["curves"]:
-            key = (curve["run"], curve["series"])
-            self.curves[key] = join(self.curves.get(key), curve)
-        self.cursor, self.warnings = told["cursor"], told["warnings"]
-
-    def check(self) -> None:
-        """Compare with all of it drawn anew, at the same width."""
-        anew = Page(self.service, self.query)
-        anew.ask()
-        assert self.curves.keys() == anew.curves.keys()
-        assert alike(self.warnings, anew.warnings), self.query
-        for key, curve in anew.curves.items():
-            kept = self.curves[key] | {"views": dict(self.curves[key]["views"])}
-            # What came before a cut is followed for ten half-lives only.
-            smooth = kept["views"].pop("smooth", None), curve["views"].pop("smooth", None)
-            assert smooth[0] == pytest.approx(smooth[1], abs=5e-3)
-            for name in curve:
-                assert alike(kept[name], curve[name]), (key, name, self.query)
-
-
-def join(known: dict[str, Any] | None, told: dict[str, Any]) -> dict[str, Any]:
-    """Replace everything from `from_x` on."""
-    if known is None or told["from_x"] is None:
-        return (known or {}) | told | {"from_x": None, "shown": len(told["x"])}
-    keep = sum(1 for x in known["x"] if x is None or x < told["from_x"])
-    joined = known | told
-    for name, column in told.items():
-        if name == "views":
-            joined[name] = {view: known[name][view][:keep] + own for view, own in column.items()}
-        elif name == "bands" and column is not None:
-            joined[name] = {
-                view: {side: known[name][view][side][:keep] + values for side, values in own.items()}
-                for view, own in column.items()
-            }
-        elif name == "events":
-            before = [e for e in known[name] if e["x"] is None or e["x"] < told["from_x"]]
-            joined[name] = (before + column)[-MAX_EVENTS:]
-        elif name in COLUMNS and isinstance(column, list):
-            joined[name] = (known[name] or [None] * keep)[:keep] + column
-    return joined | {"from_x": None, "shown": len(joined["x"])}
-
-
-def alike(kept: Any, anew: Any) -> bool:
-    if isinstance(anew, dict):
-        return kept.keys() == anew.keys() and all(alike(kept[name], anew[name]) for name in anew)
-    if isinstance(anew, list):
-        return len(kept) == len(anew) and all(map(alike, kept, anew))
-    if isinstance(anew, float) and isinstance(kept, (int, float)):
-        return math.isclose(kept, anew, rel_tol=1e-12, abs_tol=1e-12)
-    return bool(kept == anew)
-
-
-def row(epoch: int | None, batch: int, *, at: float, **more: Any) -> dict[str, Any]:
-    loss = 2.0 + math.sin(batch) / (1 + (epoch or 0))
-    return {"epoch": epoch, "batch": batch, "loss": loss, "batch_size": 4, "time": at, "step": int(at)} | more
-
-
-def post(service: TestClient, run: str, rows: list[dict[str, Any]]) -> None:
-    for first in range(0, len(rows), 5000):
-        answer = service.post(f"/api/v1/runs/{run}/records", json={"records": rows[first : first + 5000]})
-        assert answer.status_code == 200, answer.text
-
-
-def training(epochs: int, batches: int, *, val: int = 0, **more: Any) -> list[dict[str, Any]]:
-    """Return records in the order of training, one a second, with a pass of validation behind each epoch."""
-    rows, at = [], 0.0
-    for epoch in range(epochs):
-        for batch in range(batches):
-            rows.append(row(epoch, batch, at=(at := at + 1), **more))
-        for batch in range(val):
-            rows.append(row(epoch, batch, at=(at := at + 1), split="val", **more))
-    return rows
+from following_pages import Page, post, row, training
 
 
 @pytest.mark.parametrize("axis", ["epoch", "batch", "items", "step", "time"])
@@ -141,7 +39,8 @@ def test_follower_of_an_unruly_run_has_the_curves_that_are_drawn_anew(
     axis = rng.choice(["epoch", "batch", "items", "time", "step"])
     smooth = rng.choice(["", "&smooth=50"]) if axis != "epoch" else ""
     pages = [Page(service, f"run=r1&x={axis}&points={points}{smooth}") for points in (40, 300, 5000)]
-    rows = training(rng.choice([2, 6, 120]), rng.choice([4, 40, 150]), val=rng.choice([0, 2]), rank=0)
+    epochs, batches, every = rng.choice([2, 6, 120]), rng.choice([4, 40, 150]), rng.choice([None, 3, 17])
+    rows = training(epochs, batches, val=rng.choice([0, 2, 2]), every=every, rank=0)
     if rng.random() < 0.5:
         rows = [each | {"rank": rank} for each in rows for rank in (0, 1)]
     for each in rows:
@@ -160,6 +59,37 @@ def test_follower_of_an_unruly_run_has_the_curves_that_are_drawn_anew(
                 page.check()
 
 
+@pytest.mark.parametrize("every", [None, 20])
+@pytest.mark.parametrize("axis", ["epoch", "items", "time"])
+def test_validation_makes_no_follower_draw_anew(
+    service: TestClient, run: str, axis: str, every: int | None
+) -> None:
+    page = Page(service, f"run=r1&x={axis}&points=3000")
+    rows = training(8, 60, val=5, every=every)
+    post(service, "r1", rows[:90])
+    page.ask()
+    for first in range(90, len(rows), 13):
+        post(service, "r1", rows[first : first + 13])
+        page.ask()
+        page.check()
+    assert page.resets == 1
+
+
+@pytest.mark.parametrize("every", [None, 100])
+def test_epoch_of_more_batches_than_points_is_followed_over_epochs(
+    service: TestClient, run: str, every: int | None
+) -> None:
+    page = Page(service, "run=r1&x=epoch&points=100")
+    rows = training(3, 450, val=2, every=every)
+    post(service, "r1", rows[:300])
+    page.ask()
+    for first in range(300, len(rows), 60):
+        post(service, "r1", rows[first : first + 60])
+        page.ask()
+    page.check()
+    assert page.resets <= 2
+
+
 def test_follower_pays_for_what_is_new(service: TestClient, run: str) -> None:
     post(service, "r1", training(2, 900))
     page = Page(service, "run=r1&x=items&points=5000")
@@ -169,6 +99,18 @@ def test_follower_pays_for_what_is_new(service: TestClient, run: str) -> None:
     page.ask()
     assert (page.told < 40, page.resets) == (True, 1)
     page.check()
+
+
+def test_long_epoch_is_followed_over_epochs_too(service: TestClient, run: str) -> None:
+    rows = training(1, 300)
+    post(service, "r1", rows[:200])
+    page = Page(service, "run=r1&x=epoch&points=50")
+    page.ask()
+    for first in range(200, 300, 10):
+        post(service, "r1", rows[first : first + 10])
+        page.ask()
+    page.check()
+    assert page.resets == 1, "the first answer only: records are no points of this axis"
 
 
 def test_late_record_is_told_from_its_place_on(service: TestClient, run: str) -> None:
@@ -200,7 +142,9 @@ def test_cursor_of_another_question_is_answered_with_everything(service: TestCli
     cursor = service.get("/api/v1/curves?run=r1&x=batch").json()["cursor"]
     for query in ("x=items", "x=batch&points=20", "x=batch&smooth=9", "x=batch&from=3"):
         assert service.get(f"/api/v1/curves?run=r1&{query}&since={cursor}").json()["reset"], query
-    for since in ("nonsense", "", "0-0-0", cursor + "_9.9.9.9", "1.1"):
+    name, (key, version, *rest) = cursor.split("_")[0], cursor.split("_")[1].split(".")
+    ahead = f"{name}_{'.'.join([key, str(int(version) + 1), *rest])}"  # of a database that was put back
+    for since in ("nonsense", "", "0-0-0", cursor + "_9.9.9.9", "1.1", ahead):
         assert service.get(f"/api/v1/curves?run=r1&x=batch&since={since}").json()["reset"], since
 
 
@@ -281,7 +225,9 @@ def test_epoch_that_is_complete_no_longer_is_told_so(service: TestClient, run: s
         columns = {"epoch": epochs, "batch": [0] * len(epochs), "loss": [1.0] * len(epochs)}
         columns |= {"batch_size": [4] * len(epochs), "index": list(range(seq, seq + len(epochs)))}
         body = {"writer": writer, "seq": seq, "rank": rank, "attempt": 1.0, "state": state}
-        answer = service.post(f"{run}/records", json=body | {"series": {"train/loss": columns} if epochs else {}})
+        answer = service.post(
+            f"{run}/records", json=body | {"series": {"train/loss": columns} if epochs else {}}
+        )
         assert answer.status_code == 200, answer.text
 
     page = Page(service, "run=r1&x=epoch")
@@ -296,3 +242,16 @@ def test_epoch_that_is_complete_no_longer_is_told_so(service: TestClient, run: s
     send("w1", 1, "finished", 0, [0, 1, 2])
     page.ask()
     page.check()
+
+
+def test_point_of_many_epochs_stays_whose_last_ones_only_another_series_has(
+    service: TestClient, run: str
+) -> None:
+    passes = [row(epoch, 0, at=500.0 + epoch, split="val") for epoch in (33, 37, 97)]
+    post(service, "r1", training(100, 1) + passes)
+    page = Page(service, "run=r1&x=epoch&points=40")
+    page.ask()
+    post(service, "r1", [row(39, 1, at=700.0)])
+    page.ask()
+    page.check()
+    assert page.resets == 1

@@ -141,3 +141,16 @@ def test_way_between_two_standings_ends_at_the_second() -> None:
     assert between(start, end, 1.0) is end
     assert between(start, end, 0.5) == Standing(2, 4, 4, None, None)
     assert math.isclose(between(end, end, 0.3).batches, 4)
+
+
+def test_finer_stretch_is_exact_and_what_lies_beside_it_keeps_its_place() -> None:
+    coarse, single = course(40, 40, 40), course(*[1] * 120)
+    middle = [whole(0, records(batch, 1), batch) for batch in range(50, 70)]
+    joined = coarse.refined(Course.follow(middle, single.standings[49]))
+    assert joined.ends == sorted(joined.ends)
+    for time in [time / 2 for time in range(-1, 241)]:
+        stood = joined.at(time).batches
+        if 50 <= time < 69:  # in a bucket of many its first batch is taken to be made at once
+            assert stood == single.at(time).batches, time
+        assert stood == pytest.approx(single.at(time).batches, abs=1.5), time
+    assert coarse.refined(Course(Standing())) is coarse

@@ -48,7 +48,7 @@ def assert_spans_are_the_epochs(store: Store, first: int = 0, last: int = LAST) 
                 told = read_spans(connection, series, first, last, width)
                 groups = [
                     (number, list(group))
-                    for number, group in groupby(laps, lambda lap: lap.place[0] // width)
+                    for number, group in groupby(laps, lambda lap, width=width: lap.place[0] // width)
                 ]
                 assert [lap.place[0] // width for lap in told] == [number for number, _ in groups]
                 for lap, (number, group) in zip(told, groups, strict=True):
