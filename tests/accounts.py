@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from lossboard_server.store.checking import check_file, check_run, list_runs
+from lossboard_server.store.checks.checking import check_file, check_run, list_runs
 from lossboard_server.store.database import open_engine
 from processes import poll, start_script
 

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from faulty_line import FaultyLine
-from lossboard_server.store.checking import check_run, list_runs
+from lossboard_server.store.checks.checking import check_run, list_runs
 from lossboard_server.store.database import open_engine
 from postgres_server import PostgresServer
 from processes import Service

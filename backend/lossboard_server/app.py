@@ -34,7 +34,7 @@ from lossboard_server.live.relay import Relay
 from lossboard_server.settings import Settings
 from lossboard_server.store.database import is_shared
 from lossboard_server.store.elsewhere import Elsewhere
-from lossboard_server.store.keeping import Keeper
+from lossboard_server.store.keeping.keeper import Keeper
 from lossboard_server.store.store import Store
 
 ROUTERS = (
@@ -64,7 +64,7 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> Fa
 
     `clock` gives unix seconds; the runs' states are told by it.
 
-    Raises: ValueError for settings without a token, store.refusals.UnusableDatabase.
+    Raises: ValueError for settings without a token, store.files.refusals.UnusableDatabase.
     """
     hub = Hub()
     relay = Relay(hub.announce) if is_shared(settings.database) else None

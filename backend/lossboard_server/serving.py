@@ -38,7 +38,7 @@ from lossboard_server.services import (
 )
 from lossboard_server.settings import Settings
 from lossboard_server.store.failures import is_full
-from lossboard_server.store.refusals import UnusableDatabase
+from lossboard_server.store.files.refusals import UnusableDatabase
 
 # Streams are ended by us; a request that computes gets this long when the service stops.
 STOP_TIMEOUT_S: Final = 1

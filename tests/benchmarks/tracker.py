@@ -1,7 +1,6 @@
 """One peer of `tracking`, in a process of its own: what its client stores, its own service shows as curves.
 
-The requests are those that its page makes. Large runs are made by its client, and of the smaller ones the
-first, which is copied where a run is a folder of its own.
+The requests are those of its page; of the smaller runs the first is copied where a run is a folder.
 """
 
 import json

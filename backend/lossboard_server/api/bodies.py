@@ -14,7 +14,7 @@ from lossboard_server.api.columns import read_group
 from lossboard_server.api.intake import Held, Intake
 from lossboard_server.domain.blocks import Block, as_blocks
 from lossboard_server.errors import BadRequest, Busy, FieldError, InvalidInput, TooLarge, UnknownEncoding
-from lossboard_server.store.deliveries import Delivery, Sender, SeriesMeaning
+from lossboard_server.store.writing.deliveries import Delivery, Sender, SeriesMeaning
 
 MAX_BODY_BYTES = 16 * 2**20
 MAX_RECORDS = 50_000  # in one request; our client sends up to 5,000

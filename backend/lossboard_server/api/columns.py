@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from lossboard import wire
 from lossboard.wire import RecordError
 from lossboard_server.domain.blocks import UNDECLARED_EPOCH, Block
-from lossboard_server.store.deliveries import Sender
+from lossboard_server.store.writing.deliveries import Sender
 
 
 class _Column(NamedTuple):

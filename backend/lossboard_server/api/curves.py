@@ -25,9 +25,9 @@ from lossboard_server.api.following import (
 )
 from lossboard_server.domain.comparability import compare
 from lossboard_server.domain.noise import MAX_ROWS
-from lossboard_server.store.budget import Budget, Memo
-from lossboard_server.store.register import find_run
+from lossboard_server.store.reading.budget import Budget, Memo
 from lossboard_server.store.store import Store
+from lossboard_server.store.writing.register import find_run
 
 router = APIRouter(prefix=wire.API_PREFIX, tags=["views"])
 

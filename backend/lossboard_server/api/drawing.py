@@ -15,8 +15,8 @@ from lossboard_server.api.pass_curves import PassCurves
 from lossboard_server.api.reader import Request, RunReader
 from lossboard_server.api.record_curves import RecordCurves
 from lossboard_server.domain.comparing.facts import Facts, Reason
-from lossboard_server.store.budget import Budget
-from lossboard_server.store.series import Series
+from lossboard_server.store.reading.budget import Budget
+from lossboard_server.store.reading.series import Series
 
 __all__ = ["Request", "RunDrawing"]
 

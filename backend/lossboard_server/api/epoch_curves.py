@@ -9,7 +9,7 @@ from lossboard_server.domain.course import place_passes
 from lossboard_server.domain.extent import measure_extent
 from lossboard_server.domain.summary import merge_all
 from lossboard_server.domain.views import EPOCH_VIEWS
-from lossboard_server.store.series import Series
+from lossboard_server.store.reading.series import Series
 
 Column = list[float | None]
 

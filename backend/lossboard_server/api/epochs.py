@@ -17,12 +17,12 @@ from lossboard_server.domain.noise import std_error_detrended
 from lossboard_server.domain.summary import Summary
 from lossboard_server.domain.views import EpochViews
 from lossboard_server.errors import FieldError, InvalidInput, NotFound
-from lossboard_server.store.budget import Budget
-from lossboard_server.store.progress import read_progress
-from lossboard_server.store.reading import Epoch, identify, read_epochs, read_rows, view, view_rows
-from lossboard_server.store.register import find_run
-from lossboard_server.store.series import Series, read_hidden, read_series
+from lossboard_server.store.reading.budget import Budget
+from lossboard_server.store.reading.epochs import Epoch, identify, read_epochs, read_rows, view, view_rows
+from lossboard_server.store.reading.progress import read_progress
+from lossboard_server.store.reading.series import Series, read_hidden, read_series
 from lossboard_server.store.store import Store
+from lossboard_server.store.writing.register import find_run
 
 router = APIRouter(prefix=wire.API_PREFIX, tags=["views"])
 

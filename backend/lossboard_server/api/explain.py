@@ -16,13 +16,13 @@ from lossboard_server.domain.explaining.epoch import Explained
 from lossboard_server.domain.explaining.explanation import explain_epoch
 from lossboard_server.domain.summary import Row
 from lossboard_server.errors import FieldError, InvalidInput, NotFound
-from lossboard_server.store.budget import Budget
-from lossboard_server.store.progress import read_progress
-from lossboard_server.store.reading import Epoch, read_epochs, read_rows, view, view_rows
-from lossboard_server.store.register import find_frameworks, find_run
-from lossboard_server.store.rows import read_lines
-from lossboard_server.store.series import Series, read_series
+from lossboard_server.store.reading.budget import Budget
+from lossboard_server.store.reading.epochs import Epoch, read_epochs, read_rows, view, view_rows
+from lossboard_server.store.reading.progress import read_progress
+from lossboard_server.store.reading.rows import read_lines
+from lossboard_server.store.reading.series import Series, read_series
 from lossboard_server.store.store import Store
+from lossboard_server.store.writing.register import find_frameworks, find_run
 
 router = APIRouter(prefix=wire.API_PREFIX, tags=["views"])
 

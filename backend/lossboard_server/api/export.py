@@ -12,9 +12,9 @@ from lossboard_server.api.drawing import Request as Wanted
 from lossboard_server.api.drawing import RunDrawing
 from lossboard_server.api.formats import FORMATS
 from lossboard_server.api.standalone import write_page
-from lossboard_server.store.exporting import describe_whole, read_chunks
-from lossboard_server.store.register import find_run
+from lossboard_server.store.keeping.exporting import describe_whole, read_chunks
 from lossboard_server.store.store import Store
+from lossboard_server.store.writing.register import find_run
 
 router = APIRouter(prefix=wire.API_PREFIX, tags=["runs"])
 

@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 
 from lossboard_server.domain.attempts import Attempt, Stretch
 from lossboard_server.domain.trail import Mark, Trail
-from lossboard_server.store.series import Series, read_series
-from lossboard_server.store.trail import read_trails
+from lossboard_server.store.reading.series import Series, read_series
+from lossboard_server.store.writing.trail import read_trails
 
 ENDED = -1  # in a cursor: no epoch of the run is incomplete any more
 _CURSOR = re.compile(r"([0-9a-f]{8})-(\d{1,10})-(\d{1,10})((?:_\d{1,18}\.\d{1,18}\.-?\d{1,10}\.\d{1,10})+)")

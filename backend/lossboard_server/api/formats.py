@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from lossboard_server.errors import Unavailable
-from lossboard_server.store.exporting import HEADER, encode_row
+from lossboard_server.store.keeping.exporting import HEADER, encode_row
 
 Chunks = Iterable[list[tuple[Any, ...]]]
 

@@ -10,10 +10,10 @@ from lossboard_server.api.record_curves import RecordCurves
 from lossboard_server.domain.attempts import Hidden, Stretch
 from lossboard_server.domain.curves import Standing
 from lossboard_server.domain.summary import merge_all
-from lossboard_server.store.budget import Budget
-from lossboard_server.store.progress import Progress
-from lossboard_server.store.reading import Epoch, read_epochs
-from lossboard_server.store.series import Series, read_hidden
+from lossboard_server.store.reading.budget import Budget
+from lossboard_server.store.reading.epochs import Epoch, read_epochs
+from lossboard_server.store.reading.progress import Progress
+from lossboard_server.store.reading.series import Series, read_hidden
 
 MAX_ATTEMPTS = 12  # of one run, the newest: each costs about what the run's curves cost
 

@@ -15,7 +15,7 @@ from lossboard_server.api.forms import STRICT, read_form
 from lossboard_server.api.keeping import Colour, Notes
 from lossboard_server.api.runs import SeriesBody, Tags, check_size, read_meaning
 from lossboard_server.domain.changes import Change
-from lossboard_server.store.importing import Import, Stand, begin_import, finish_import
+from lossboard_server.store.keeping.importing import Import, Stand, begin_import, finish_import
 from lossboard_server.store.store import Store
 
 router = APIRouter(prefix=wire.API_PREFIX, tags=["runs"])

@@ -14,11 +14,11 @@ from lossboard_server.api.answers import answer_json
 from lossboard_server.api.bodies import read_json
 from lossboard_server.api.forms import STRICT, read_form
 from lossboard_server.domain.retention import KEEP_TAG, Removal
-from lossboard_server.store.deleting import delete_run, list_going
-from lossboard_server.store.editing import edit_run
-from lossboard_server.store.keeping import Keeper
+from lossboard_server.store.keeping.deleting import delete_run, list_going
+from lossboard_server.store.keeping.editing import edit_run
+from lossboard_server.store.keeping.keeper import Keeper
+from lossboard_server.store.keeping.sizes import measure_room
 from lossboard_server.store.listing import show_run
-from lossboard_server.store.sizes import measure_room
 from lossboard_server.store.store import Store
 
 router = APIRouter(prefix=wire.API_PREFIX, tags=["runs"])

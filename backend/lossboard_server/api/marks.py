@@ -7,8 +7,8 @@ from lossboard_server.domain.attempt_notes import find_notes, is_apart
 from lossboard_server.domain.comparing.facts import Reason
 from lossboard_server.domain.curves import Standing
 from lossboard_server.domain.summary import Summary, merge_all
-from lossboard_server.store.reading import Epoch, read_epochs
-from lossboard_server.store.series import Series
+from lossboard_server.store.reading.epochs import Epoch, read_epochs
+from lossboard_server.store.reading.series import Series
 
 
 def mark_attempts(reader: RunReader, series: Series) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from lossboard_server import __version__
 from lossboard_server.api.intake import Intake
 from lossboard_server.live.hub import Hub
-from lossboard_server.store.keeping import Keeper
+from lossboard_server.store.keeping.keeper import Keeper
 from lossboard_server.store.store import Store
 
 router = APIRouter(tags=["health"])

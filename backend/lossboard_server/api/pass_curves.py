@@ -13,8 +13,8 @@ from lossboard_server.domain.course import Course, Leg, Place, draw_places, find
 from lossboard_server.domain.curves import Curve, Standing
 from lossboard_server.domain.points import NOTHING, Point
 from lossboard_server.domain.smoothing import smooth
-from lossboard_server.store.laps import Lap
-from lossboard_server.store.series import Series
+from lossboard_server.store.reading.laps import Lap
+from lossboard_server.store.reading.series import Series
 
 
 @dataclass(slots=True)

@@ -9,9 +9,9 @@ from lossboard_server.api.sections import Section, begin_at, choose_span
 from lossboard_server.domain.curves import Standing, choose_epoch_width
 from lossboard_server.domain.descent import Mark
 from lossboard_server.domain.pyramid import SMALLEST_WIDTH
-from lossboard_server.store.laps import Lap, read_laps
-from lossboard_server.store.series import Series
-from lossboard_server.store.spans import read_spans
+from lossboard_server.store.reading.laps import Lap, read_laps
+from lossboard_server.store.reading.series import Series
+from lossboard_server.store.reading.spans import read_spans
 
 
 def find_section(reader: RunReader, series: Series, standing: Standing) -> Section:

@@ -14,10 +14,8 @@ from lossboard_server.domain.curves import Standing, choose_epoch_width
 from lossboard_server.domain.epoch_pyramid import EPOCH_WIDTHS
 from lossboard_server.domain.points import merge_points
 from lossboard_server.domain.views import EpochViews
-from lossboard_server.store.budget import Budget
-from lossboard_server.store.laps import Lap, read_laps
-from lossboard_server.store.progress import Progress, read_progress
-from lossboard_server.store.reading import (
+from lossboard_server.store.reading.budget import Budget
+from lossboard_server.store.reading.epochs import (
     LAST_EPOCH,
     Epoch,
     read_epoch,
@@ -25,8 +23,10 @@ from lossboard_server.store.reading import (
     read_epochs_between,
     view,
 )
-from lossboard_server.store.series import Series, read_series
-from lossboard_server.store.spans import find_extent, read_spans
+from lossboard_server.store.reading.laps import Lap, read_laps
+from lossboard_server.store.reading.progress import Progress, read_progress
+from lossboard_server.store.reading.series import Series, read_series
+from lossboard_server.store.reading.spans import find_extent, read_spans
 
 OBJECTIVE = "step_objective"
 UNDECLARED = -1

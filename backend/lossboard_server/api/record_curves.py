@@ -14,7 +14,7 @@ from lossboard_server.domain.curves import Curve, Standing, draw, warm_up
 from lossboard_server.domain.points import Points
 from lossboard_server.domain.smoothing import Smoothing
 from lossboard_server.errors import FieldError, InvalidInput
-from lossboard_server.store.series import Series
+from lossboard_server.store.reading.series import Series
 
 
 @dataclass(slots=True)

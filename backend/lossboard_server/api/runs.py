@@ -14,9 +14,9 @@ from lossboard_server.api.bodies import read_json
 from lossboard_server.api.forms import STRICT, read_form
 from lossboard_server.domain.run_state import RUN_STATES
 from lossboard_server.errors import FieldError, InvalidInput
-from lossboard_server.store.deliveries import AttemptStart, RunSpec, SeriesMeaning
 from lossboard_server.store.listing import ORDERS, RunFilter, count_archived, list_runs, show_run
 from lossboard_server.store.store import Store
+from lossboard_server.store.writing.deliveries import AttemptStart, RunSpec, SeriesMeaning
 
 router = APIRouter(prefix=wire.API_PREFIX, tags=["runs"])
 

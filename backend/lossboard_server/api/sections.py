@@ -20,10 +20,10 @@ from lossboard_server.domain.points import (
 )
 from lossboard_server.domain.pyramid import SMALLEST_WIDTH
 from lossboard_server.domain.summary import Row
-from lossboard_server.store.buckets import ALL, note_extremes, read_buckets, read_points
-from lossboard_server.store.laps import Lap
-from lossboard_server.store.rows import read_batches, read_lines
-from lossboard_server.store.series import Series
+from lossboard_server.store.reading.buckets import ALL, note_extremes, read_buckets, read_points
+from lossboard_server.store.reading.laps import Lap
+from lossboard_server.store.reading.rows import read_batches, read_lines
+from lossboard_server.store.reading.series import Series
 
 
 @dataclass(slots=True)

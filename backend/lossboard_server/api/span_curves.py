@@ -8,8 +8,8 @@ from lossboard_server.api.following import CannotFollowError
 from lossboard_server.api.reader import RunReader, tell_epoch
 from lossboard_server.domain.epoch_pyramid import EpochBucket
 from lossboard_server.domain.views import EPOCH_VIEWS
-from lossboard_server.store.laps import Lap
-from lossboard_server.store.series import Series
+from lossboard_server.store.reading.laps import Lap
+from lossboard_server.store.reading.series import Series
 
 MERGED = ("batch_mean", "per_item", "size_weighted")
 """Views that are averages: of several epochs they are that of all their records."""

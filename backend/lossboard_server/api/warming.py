@@ -8,8 +8,8 @@ from lossboard_server.api.sections import Section, begin_at, read_section
 from lossboard_server.domain.curves import Standing
 from lossboard_server.domain.descent import Mark
 from lossboard_server.domain.points import Point
-from lossboard_server.store.laps import Lap, read_laps
-from lossboard_server.store.series import Series
+from lossboard_server.store.reading.laps import Lap, read_laps
+from lossboard_server.store.reading.series import Series
 
 WARM_UP = 10  # half-lives before a zoomed range: what came earlier weighs less than a thousandth
 WARM_UP_POINTS = 5_000  # read for it at most: in coarser buckets the order of their batches is lost

@@ -55,7 +55,7 @@ def _find_source(options: argparse.Namespace) -> Path:
     """Return the file that is meant: the named one, else the live service's, else the default."""
     from sqlalchemy.exc import ArgumentError
 
-    from lossboard_server.store.ownership import database_file
+    from lossboard_server.store.files.ownership import database_file
 
     folder = state_folder(options.dir, os.environ)
     settings = Settings.resolve({"dir": options.dir, "database": options.database}, os.environ)

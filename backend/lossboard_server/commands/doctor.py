@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 
 from lossboard_server.commands.progress import make_bar
 from lossboard_server.settings import SettingError, Settings, add_options
-from lossboard_server.store.checking import (
+from lossboard_server.store.checks.checking import (
     RESTORE,
     Finding,
     check_file,
@@ -21,10 +21,10 @@ from lossboard_server.store.checking import (
     rebuild_run,
 )
 from lossboard_server.store.database import for_reading, for_writing, open_engine
+from lossboard_server.store.files.ownership import database_file, own
+from lossboard_server.store.files.preflight import REPAIR, inspect_file
+from lossboard_server.store.files.refusals import DamagedDatabase, DatabaseInUse, UnusableDatabase
 from lossboard_server.store.migrating import known_versions
-from lossboard_server.store.ownership import database_file, own
-from lossboard_server.store.preflight import REPAIR, inspect_file
-from lossboard_server.store.refusals import DamagedDatabase, DatabaseInUse, UnusableDatabase
 
 SHOWN = 50  # findings told one by one
 

@@ -61,7 +61,7 @@ def _named(options: argparse.Namespace) -> str | None:
 
 
 def _may_open(settings: Settings, makes_database: bool) -> bool:
-    from lossboard_server.store.ownership import database_file
+    from lossboard_server.store.files.ownership import database_file
 
     file = database_file(settings.database)
     return makes_database or file is None or file.exists()
@@ -74,7 +74,7 @@ def _serve_here(settings: Settings) -> Iterator[Remote]:
 
     from lossboard_server.app import create_app
     from lossboard_server.errors import LossboardError
-    from lossboard_server.store.refusals import UnusableDatabase
+    from lossboard_server.store.files.refusals import UnusableDatabase
 
     os.umask(0o077)  # as `serve` does: the database is for this user only
     listener = take_port("127.0.0.1", 0)

@@ -10,8 +10,8 @@ from lossboard import wire
 from lossboard_server.domain.attempt_notes import Note, find_notes
 from lossboard_server.domain.attempts import Position
 from lossboard_server.domain.pace import LOST_AFTER_S
-from lossboard_server.store.reading import read_epochs
-from lossboard_server.store.series import Series, read_attempts
+from lossboard_server.store.reading.epochs import read_epochs
+from lossboard_server.store.reading.series import Series, read_attempts
 from lossboard_server.store.tables import SILENT, AttemptRow, EpochRow, WriterRow
 
 _epoch = EpochRow.__table__.c

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
-from lossboard_server.store.refusals import UnusableDatabase
+from lossboard_server.store.files.refusals import UnusableDatabase
 from lossboard_server.store.statements import cursor_of, fetch, told_by_sqlalchemy
 
 BUSY_TIMEOUT_MS = 5_000  # the service is the file's only writer; a shell tool may hold it for a moment

@@ -7,9 +7,9 @@ from sqlalchemy import func, select
 
 from lossboard_server.domain.changes import SeenRun
 from lossboard_server.store.database import open_session
-from lossboard_server.store.life import LIFE, describe_life
 from lossboard_server.store.store import Store
 from lossboard_server.store.tables import RunRow, SeriesRow, WriterRow
+from lossboard_server.store.writing.life import LIFE, describe_life
 
 CHANNEL = "lossboard_runs"
 

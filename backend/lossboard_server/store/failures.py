@@ -11,7 +11,7 @@ from lossboard_server.errors import (
     StorageFull,
     Unavailable,
 )
-from lossboard_server.store import sqlite_faults
+from lossboard_server.store.files import sqlite_faults
 
 # Of PostgreSQL, the SQLSTATEs; SQLite's errors have none.
 _PASSING_STATES = ("40001", "40P01")  # serialization failure, deadlock: the same may work a moment later

@@ -8,13 +8,13 @@ from sqlalchemy import ColumnElement, Connection, Text, cast, func, or_, select
 
 from lossboard_server.domain.omissions import OMISSIONS, split_counts
 from lossboard_server.store.attempts import list_attempts
-from lossboard_server.store.budget import Memo
-from lossboard_server.store.life import describe_life, list_ranks, states_at
-from lossboard_server.store.reading import Epoch, read_spread_epochs, view_summaries
-from lossboard_server.store.register import find_run
-from lossboard_server.store.series import Series, read_series
-from lossboard_server.store.sizes import measure_room
+from lossboard_server.store.keeping.sizes import measure_room
+from lossboard_server.store.reading.budget import Memo
+from lossboard_server.store.reading.epochs import Epoch, read_spread_epochs, view_summaries
+from lossboard_server.store.reading.series import Series, read_series
 from lossboard_server.store.tables import EpochRow, RunRow, WriterRow
+from lossboard_server.store.writing.life import describe_life, list_ranks, states_at
+from lossboard_server.store.writing.register import find_run
 
 SPARK_POINTS = 40
 

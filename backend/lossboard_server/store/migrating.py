@@ -7,8 +7,8 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect, text
 
 from lossboard_server.store.database import lock_schema
-from lossboard_server.store.preflight import check_version
-from lossboard_server.store.refusals import NewerDatabase
+from lossboard_server.store.files.preflight import check_version
+from lossboard_server.store.files.refusals import NewerDatabase
 
 __all__ = ["HEAD", "MIGRATIONS", "NewerDatabase", "known_versions", "migrate"]
 
@@ -73,7 +73,7 @@ def _without_foreign_keys(connection: Connection) -> Iterator[None]:
 
 def _make_epoch_tier(connection: Connection) -> None:
     """Give every run of the first release its buckets over epochs, in the upgrade's transaction."""
-    from lossboard_server.store.epoch_tier import rebuild_epoch_tier
+    from lossboard_server.store.summaries.epoch_tier import rebuild_epoch_tier
 
     for run in connection.execute(text("SELECT key FROM runs")).scalars().all():
         rebuild_epoch_tier(connection, run)

@@ -9,18 +9,18 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from lossboard_server.domain.changes import Change
-from lossboard_server.store.budget import Memo
-from lossboard_server.store.codes import Codes
-from lossboard_server.store.condition import Condition
 from lossboard_server.store.database import WRITERS, for_reading, is_shared, open_engine, ping
-from lossboard_server.store.deliveries import Delivery, Receipt, Registered, RunSpec
-from lossboard_server.store.ingest import store_delivery
+from lossboard_server.store.files.ownership import database_file, take_ownership
+from lossboard_server.store.files.preflight import inspect_file
 from lossboard_server.store.migrating import known_versions, migrate
-from lossboard_server.store.ownership import database_file, take_ownership
-from lossboard_server.store.preflight import inspect_file
-from lossboard_server.store.register import register_run
-from lossboard_server.store.wal import Wal
-from lossboard_server.store.writer import Result, Writer
+from lossboard_server.store.reading.budget import Memo
+from lossboard_server.store.writing.codes import Codes
+from lossboard_server.store.writing.condition import Condition
+from lossboard_server.store.writing.deliveries import Delivery, Receipt, Registered, RunSpec
+from lossboard_server.store.writing.ingest import store_delivery
+from lossboard_server.store.writing.register import register_run
+from lossboard_server.store.writing.wal import Wal
+from lossboard_server.store.writing.writer import Result, Writer
 
 MAX_LISTED = 1_000  # runs of which the list remembers what their records tell, two of its longest pages
 
@@ -30,7 +30,7 @@ class Store:
 
     `announce` is called on the writer's thread after each commit; `clock` gives unix seconds;
     `purpose` tells others who holds a SQLite file, which one process at a time may.
-    Raises: store.refusals.UnusableDatabase, the database unchanged.
+    Raises: store.files.refusals.UnusableDatabase, the database unchanged.
     """
 
     def __init__(

@@ -11,8 +11,8 @@ from starlette.testclient import TestClient
 
 from lossboard_server.api.drawing import Request, RunDrawing
 from lossboard_server.domain.points import MAX_EVENTS
-from lossboard_server.store.register import find_run
 from lossboard_server.store.store import Store
+from lossboard_server.store.writing.register import find_run
 
 AXES = ("batch", "items", "step", "time")
 EVERY = 100_000  # points; more than any run here has

@@ -9,8 +9,8 @@ import pytest
 from lossboard.wire import Record
 from lossboard_server.commands.doctor import main
 from lossboard_server.domain.blocks import as_blocks
-from lossboard_server.store.deliveries import Delivery, RunSpec
 from lossboard_server.store.store import Store
+from lossboard_server.store.writing.deliveries import Delivery, RunSpec
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from lossboard_server.domain.blocks import as_blocks
 from lossboard_server.domain.changes import Change, SeenRun
 from lossboard_server.live import relay as relay_module
 from lossboard_server.live.relay import Relay
-from lossboard_server.store.deleting import mark_deleted
-from lossboard_server.store.deliveries import Delivery, RunSpec
 from lossboard_server.store.elsewhere import CHANNEL, Channel, Elsewhere
-from lossboard_server.store.register import find_run
+from lossboard_server.store.keeping.deleting import mark_deleted
 from lossboard_server.store.store import Store
 from lossboard_server.store.tables import RunRow
+from lossboard_server.store.writing.deliveries import Delivery, RunSpec
+from lossboard_server.store.writing.register import find_run
 from postgres_server import PostgresServer
 from processes import poll
 

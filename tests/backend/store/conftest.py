@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lossboard_server.store.deliveries import RunSpec
 from lossboard_server.store.store import Store
+from lossboard_server.store.writing.deliveries import RunSpec
 
 
 @pytest.fixture

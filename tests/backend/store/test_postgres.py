@@ -14,12 +14,12 @@ from lossboard.wire import Record
 from lossboard_server.domain.blocks import as_blocks
 from lossboard_server.errors import Unavailable
 from lossboard_server.store.database import open_engine
-from lossboard_server.store.deliveries import Delivery, RunSpec, Sender
-from lossboard_server.store.refusals import UnusableDatabase
-from lossboard_server.store.rows import read_extremes, read_lines, read_part
-from lossboard_server.store.series import read_series
+from lossboard_server.store.files.refusals import UnusableDatabase
+from lossboard_server.store.reading.rows import read_extremes, read_lines, read_part
+from lossboard_server.store.reading.series import read_series
 from lossboard_server.store.store import Store
 from lossboard_server.store.tables import Base
+from lossboard_server.store.writing.deliveries import Delivery, RunSpec, Sender
 from postgres_server import PostgresServer, running_postgres
 
 TIMEOUT_S = 20.0

@@ -14,12 +14,12 @@ from lossboard_server.domain.changes import Change
 from lossboard_server.errors import RunNotFound, Unavailable
 from lossboard_server.store import database as database_module
 from lossboard_server.store.database import insert_tuples
-from lossboard_server.store.deleting import mark_deleted
-from lossboard_server.store.deliveries import AttemptStart, Delivery, RunSpec, Sender, SeriesMeaning
-from lossboard_server.store.ingest import COLUMNS, store_delivery
-from lossboard_server.store.register import find_run
+from lossboard_server.store.keeping.deleting import mark_deleted
 from lossboard_server.store.store import Store
 from lossboard_server.store.tables import RunRow
+from lossboard_server.store.writing.deliveries import AttemptStart, Delivery, RunSpec, Sender, SeriesMeaning
+from lossboard_server.store.writing.ingest import COLUMNS, store_delivery
+from lossboard_server.store.writing.register import find_run
 from postgres_server import PostgresServer
 
 pytestmark = pytest.mark.postgres

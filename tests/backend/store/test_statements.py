@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
-from lossboard_server.store.deliveries import AttemptStart, RunSpec, SeriesMeaning
 from lossboard_server.store.statements import Statement, savepoint
 from lossboard_server.store.store import Store
 from lossboard_server.store.tables import AttemptRow, RunRow, SeriesRow
+from lossboard_server.store.writing.deliveries import AttemptStart, RunSpec, SeriesMeaning
 
 
 def write(store: Store, work: Any) -> Any:

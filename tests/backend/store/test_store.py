@@ -10,8 +10,8 @@ import pytest
 from lossboard.wire import Record
 from lossboard_server.domain.blocks import as_blocks
 from lossboard_server.domain.changes import Change
-from lossboard_server.store.deliveries import Delivery, RunSpec, Sender, SeriesMeaning
 from lossboard_server.store.store import Store
+from lossboard_server.store.writing.deliveries import Delivery, RunSpec, Sender, SeriesMeaning
 
 
 def record(batch: int, loss: float = 1.0, epoch: int = 0) -> Record:

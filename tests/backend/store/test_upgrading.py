@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from lossboard_server.app import create_app
 from lossboard_server.settings import Settings
-from lossboard_server.store.checking import check_file, check_run, list_runs
+from lossboard_server.store.checks.checking import check_file, check_run, list_runs
 from lossboard_server.store.migrating import HEAD
 from lossboard_server.store.store import Store
 

@@ -8,6 +8,7 @@ from lossboard_server.store.tables.base import Base
 from lossboard_server.store.tables.records import IS_EXTREME, BucketRow, EpochBucketRow, EpochRow, RecordRow
 from lossboard_server.store.tables.runs import (
     SILENT,
+    TRAIN_SPLIT,
     AttemptRow,
     LoginCodeRow,
     RunKeyRow,
@@ -29,5 +30,6 @@ __all__ = [
     "RunRow",
     "SILENT",
     "SeriesRow",
+    "TRAIN_SPLIT",
     "WriterRow",
 ]

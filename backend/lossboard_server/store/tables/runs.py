@@ -7,6 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from lossboard_server.store.tables.base import Base, WithoutRowid, in_run
 
+TRAIN_SPLIT = "train/"  # how the names of training series begin
 SILENT = "silent"  # a writer that sends records and tells no state
 
 
@@ -85,7 +86,7 @@ class SeriesRow(Base):
     )
     traits: Mapped[dict[str, Any]] = mapped_column(comment="what else is known of its loss: wire.TRAITS")
     trail: Mapped[list[Any]] = mapped_column(
-        server_default="[]", comment="where its newest changes stand: store/trail.py"
+        server_default="[]", comment="where its newest changes stand: store/writing/trail.py"
     )
 
 

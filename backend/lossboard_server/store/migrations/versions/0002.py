@@ -39,7 +39,7 @@ def upgrade() -> None:
             sa.JSON(),
             nullable=False,
             server_default="[]",
-            comment="where its newest changes stand: store/trail.py",
+            comment="where its newest changes stand: store/writing/trail.py",
         ),
     )
     op.create_table(

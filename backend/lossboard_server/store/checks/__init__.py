@@ -1,0 +1,1 @@
+"""Holding the database to its own records, for `lossboard doctor`."""

@@ -1,0 +1,1 @@
+"""What becomes of whole runs: edited, archived, deleted, exported and imported."""

@@ -1,0 +1,1 @@
+"""Reading back: epochs, buckets and records as they are shown."""

@@ -1,0 +1,1 @@
+"""The stored summaries, by epoch and in both tiers of buckets."""

@@ -1,0 +1,1 @@
+"""Storing what comes in: the one writer, runs, records, trails."""
