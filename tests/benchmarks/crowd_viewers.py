@@ -11,7 +11,7 @@ from crowd_writers import BATCH_SIZE, RECORDS_A_S
 from lines import READ_BYTES, Line
 
 CURVES_INTERVAL_S: Final = 0.5  # as in frontend/feed.js
-LIST_INTERVAL_S: Final = 1.5
+LIST_INTERVAL_S: Final = 3.0
 PATIENCE_S: Final = 10.0  # with the last records
 WARMING_S: Final = 2.0  # not counted: the first curves are drawn then
 

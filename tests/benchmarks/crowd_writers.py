@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from lines import Line
 
+from lossboard.sending.sender import MAX_REST_S, PATIENCE
+
 RECORDS_A_S: Final = 100
 REST_S: Final = 0.08  # what the sender rests at this pace: a hundredth of a core is all it takes
 BATCH_SIZE: Final = 32
@@ -40,7 +42,8 @@ async def write(number: int, plan: dict[str, Any], measured: dict[str, Any]) -> 
             if answer.status != 200:
                 raise RuntimeError(f"{answer.status}: {answer.body[:500]!r}")
             sent = due
-        await asyncio.sleep(REST_S)
+        took = measured["posts_ms"][-1] / 1e3 if measured["posts_ms"] else 0.0
+        await asyncio.sleep(max(REST_S, min(took * PATIENCE, MAX_REST_S)))
     line.close()
 
 

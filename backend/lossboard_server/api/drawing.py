@@ -79,7 +79,7 @@ class RunDrawing:
         """Tell what a page has of this run once its curves were drawn."""
         reader = self._reader
         before = 0 if reader.follow is None else reader.follow.seen.points
-        return Seen(reader.run.version, self._find_incomplete(), before + self._points)
+        return Seen(reader.run.version, self._find_incomplete(), self._points or before)
 
     def _find_incomplete(self) -> int:
         incomplete = self._reader.progress.first_incomplete

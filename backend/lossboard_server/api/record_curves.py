@@ -36,9 +36,20 @@ class RecordCurves:
         return max(widths, default=1)
 
     def count(self, series: Series) -> int:
-        """Return how many points a training series' curve has at most."""
+        """Return how many points a training series' curve has at most, for a follower with what it has.
+
+        Where not all of its epochs were read one by one, those of the last answer count on: the
+        tail, of which it has a part already, is counted twice then.
+        """
         section, width = self._section(series)
-        return len(section.laps) if width is None else section.count(width)
+        follow, laps = self.reader.follow, self.reader.laps(series)
+        if follow is None:
+            return len(section.laps) if width is None else section.count(width)
+        if width is None:
+            return follow.seen.points  # its span says whether wider ones are due
+        if all(lap.width == 1 for lap in laps):
+            return Section(laps=laps).count(width)
+        return follow.seen.points + section.count(width)
 
     def draw_changed(self, series: Series) -> dict[str, Any] | None:
         """Return a series' curve; for a follower its changed end, None where it has not changed.

@@ -22,6 +22,9 @@ LOOK_S: Final = 0.05  # between two looks at the journal; the hot path signals n
 # Of one core, what steady records may cost the training: after 1 ms of work, which held the interpreter for
 # much of it, 100 ms of rest. A look that finds nothing costs 10 µs, so that the first of few is sent at once.
 SHARE: Final = 0.01
+PATIENCE: Final = (
+    3.0  # of what a request took: a slow service has much to do, and fewer larger ones cost it less
+)
 MAX_REST_S: Final = 0.5  # whoever watches live waits no longer than that
 HEARTBEAT_S: Final = 10.0  # the service calls a run lost after 30 s
 BACKOFF_FIRST_S: Final = 0.1
@@ -148,9 +151,9 @@ class Sender:
         self._tell_address(transport)
         if not (self._is_forked or is_ending) and time.monotonic() >= self._next_heartbeat:
             self._beat(transport)
-        began = time.thread_time()
+        used_s, took_s = time.thread_time(), time.monotonic()
         has_sent = self._delivery.send_some(transport)
-        used_s = time.thread_time() - began
+        used_s, took_s = time.thread_time() - used_s, time.monotonic() - took_s
         if has_sent and (is_ending or self._delivery.has_backlog):
             return 0.0
         if is_ending:
@@ -163,7 +166,7 @@ class Sender:
             return 0.0
         if not self._is_forked and self._takeover.send_some(transport):
             return 0.0
-        return max(LOOK_S, min(used_s / SHARE, MAX_REST_S)) if has_sent else LOOK_S
+        return find_rest(used_s, took_s) if has_sent else LOOK_S
 
     def _beat(self, transport: Transport) -> None:
         """Say that the run is alive: before its records, since those of a long backlog are no sign of it."""
@@ -248,6 +251,14 @@ class Sender:
         else:
             named = self._settings.url
             say(f"nothing reached {named} yet ({self._trouble}); records are kept in {self._kept_in}")
+
+
+def find_rest(used_s: float, took_s: float) -> float:
+    """Return how long to rest after a request.
+
+    Units: used_s of a core's time and took_s of the clock's, both in seconds.
+    """
+    return max(LOOK_S, min(max(used_s / SHARE, took_s * PATIENCE), MAX_REST_S))
 
 
 def _scatter(wait_s: float) -> float:

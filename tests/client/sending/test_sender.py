@@ -4,8 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 import lossboard
-from lossboard.sending.sender import LOOK_S
+from lossboard.sending.sender import LOOK_S, find_rest
 
 StartRun = Callable[..., lossboard.Run]
 
@@ -45,3 +47,11 @@ def test_heartbeat_that_fails_does_not_hold_up_the_records(
     run = start_run()
     run.log(0, 0, 1.0, 4)
     poll(lambda: len(service.rows) == 1)
+
+
+@pytest.mark.parametrize(
+    ("used_s", "took_s", "rest_s"),
+    [(0.0, 0.0, 0.05), (0.001, 0.002, 0.1), (0.0001, 0.1, 0.3), (0.02, 0.1, 0.5), (0.0, 30.0, 0.5)],
+)
+def test_rest_is_by_what_a_request_cost_here_and_there(used_s: float, took_s: float, rest_s: float) -> None:
+    assert find_rest(used_s, took_s) == pytest.approx(rest_s)
