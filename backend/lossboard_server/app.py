@@ -54,9 +54,11 @@ ROUTERS = (
     page.router,
 )
 
-# Readers at once. They share one interpreter with the writer: when 40 of them, anyio's own limit, drew for 20
-# viewers, records took 5 s to their commit, and now 0.6 (tests/benchmarks/crowd.py).
-READING_THREADS = 4
+# Threads that answer. They share one interpreter with the writer, and SQLite's driver gives it up and waits
+# for it again at each row: with 4 of them 20 viewers saw 100 runs' records 4.3 s late at p95, with 1 of them
+# 2.0 (tests/benchmarks/crowd.py). PostgreSQL's answers are waited for.
+READING_THREADS = 1
+READING_THREADS_SHARED = 4
 
 
 def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> FastAPI:
@@ -76,7 +78,8 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> Fa
     @asynccontextmanager
     async def live(_: FastAPI) -> AsyncIterator[None]:
         hub.attach(asyncio.get_running_loop())
-        to_thread.current_default_thread_limiter().total_tokens = READING_THREADS
+        threads = READING_THREADS_SHARED if is_shared(settings.database) else READING_THREADS
+        to_thread.current_default_thread_limiter().total_tokens = threads
         keeper.start()
         if relay is not None:
             relay.start(Elsewhere(store))
