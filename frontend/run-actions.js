@@ -31,8 +31,7 @@ export async function editRun(store, run, edit) {
   const { details, known } = store.get();
   store.set({ details: { ...details, [run]: detail }, known: { ...known, [run]: listDetail(detail) } });
   if (edit.archived === undefined) return;
-  unlist(store, run);
-  store.set({ archivedTotal: Math.max(0, store.get().archivedTotal + (edit.archived ? 1 : -1)) });
+  unlist(store, run, edit.archived ? 1 : -1);
   if (edit.archived) unselect(store, run);
 }
 
@@ -44,23 +43,25 @@ export async function editRun(store, run, edit) {
  */
 export async function deleteRun(store, run) {
   await sendJson("DELETE", `/runs/${run}`);
-  unlist(store, run);
+  unlist(store, run, -1);
   unselect(store, run);
-  store.set({ archivedTotal: Math.max(0, store.get().archivedTotal - 1) });
 }
 
 /**
  * Take a run off the list at once; the list itself is asked for anew when the service tells of the change.
+ * Where that was quicker than the answer to our own change, the numbers are right already.
  * @param {Store} store
  * @param {string} run
+ * @param {1|-1} archived  by how many the archive has more now
  */
-function unlist(store, run) {
-  const { runs, found, total } = store.get();
+function unlist(store, run, archived) {
+  const { runs, found, total, archivedTotal } = store.get();
   const isListed = runs?.some((other) => other.run === run) ?? false;
   store.set({
     runs: runs && runs.filter((other) => other.run !== run),
     found: found.filter((other) => other.run !== run),
     total: isListed ? total - 1 : total,
+    archivedTotal: isListed ? Math.max(0, archivedTotal + archived) : archivedTotal,
   });
 }
 
