@@ -16,7 +16,10 @@ SEED = (4, 5, 2, 4, 3, 2, 3, 1)
 # Long, and about what is made of the rows rather than how they are stored: on PostgreSQL in `make soak`.
 LONG = frozenset(
     f"test_{name}.py"
-    for name in "arrival clock_jumps encodings explain following hidden intake passes ranges run_life run_writers".split()
+    for name in (
+        *("arrival", "clock_jumps", "encodings", "explain", "following", "hidden", "intake"),
+        *("passes", "ranges", "run_life", "run_writers"),
+    )
 )
 
 
