@@ -38,7 +38,7 @@ class Cursor:
 
     question: str
     width: int
-    """In batches; 0 where buckets span epochs."""
+    """In batches."""
     span: int
     """In epochs."""
     runs: dict[int, Seen] = field(default_factory=dict)

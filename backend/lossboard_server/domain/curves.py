@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
-from lossboard_server.domain.points import MEAN_OF, NOTHING, Point, Points, mean_of
+from lossboard_server.domain.points import MEAN_OF, NOTHING, Point, Points
 from lossboard_server.domain.pyramid import WIDTHS
 from lossboard_server.domain.smoothing import Smoothing
-from lossboard_server.domain.summary import Summary, add_sums
+from lossboard_server.domain.summary import Summary, add_sums, mean_of
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from lossboard_server.domain.blocks import Place
 from lossboard_server.domain.meaning import measure
-from lossboard_server.domain.summary import Row, Sum, Summary, add_sums, summarise
+from lossboard_server.domain.summary import Row, Sum, Summary, add_sums, mean_of, summarise
 
 Number = TypeVar("Number", int, float)
 
@@ -81,21 +81,6 @@ NOTHING = Point(
 
 MEAN_OF = ("low", "high", "m", "counted", "unweighted", "weighted", "weight")
 """The columns that `mean_of` takes, in its order."""
-
-
-def mean_of(
-    low: float | None,
-    high: float | None,
-    m: float,
-    count: int,
-    unweighted: int,
-    weighted: float,
-    weight: float,
-) -> float | None:
-    """Return Σ weight·m ÷ Σ weight: exact per unit of weight. Where no weight is known, the plain mean."""
-    if low == high:  # of one record the record itself: loss × weight may be beyond a double
-        return low
-    return m / count if unweighted else weighted / weight
 
 
 @dataclass(slots=True)

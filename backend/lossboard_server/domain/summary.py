@@ -20,6 +20,21 @@ MANY = 7  # summaries, from which on it costs less to merge them field by field
 Number = TypeVar("Number", int, float)
 
 
+def mean_of(
+    low: float | None,
+    high: float | None,
+    m: float,
+    count: int,
+    unweighted: int,
+    weighted: float,
+    weight: float,
+) -> float | None:
+    """Return Σ weight·m ÷ Σ weight: exact per unit of weight. Where no weight is known, the plain mean."""
+    if low == high:  # of one record the record itself: loss × weight may be beyond a double
+        return low
+    return m / count if unweighted else weighted / weight
+
+
 @dataclass(slots=True)
 class Summary:
     """What neighbouring records of one series add up to.
@@ -55,12 +70,9 @@ class Summary:
 
     @property
     def mean(self) -> float | None:
-        """Σ weight·m ÷ Σ weight: exact per unit of weight. Where no weight is known, the plain mean."""
-        if self.low == self.high:  # of one record the record itself: loss × weight may be beyond a double
-            return self.low
-        if self.unweighted:
-            return self.m[0] / self.count
-        return self.weighted[0] / self.weight[0]
+        """Σ weight·m ÷ Σ weight, as `mean_of` has it."""
+        sums = (self.weighted[0], self.weight[0])
+        return mean_of(self.low, self.high, self.m[0], self.count, self.unweighted, *sums)
 
     @property
     def size_weighted(self) -> float | None:
