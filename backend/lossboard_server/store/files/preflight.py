@@ -65,7 +65,8 @@ def _check_header(path: Path, header: bytes, *, is_whole: bool) -> None:
     """
     if header[:16] != MAGIC or len(header) < HEADER_BYTES:
         raise DamagedDatabase(
-            f"{path} is no SQLite database, or its beginning was overwritten. {REPAIR} {OTHER}"
+            f"{path} is no SQLite database, or its beginning was overwritten. "
+            f"If it never was one: {OTHER} {REPAIR}"
         )
     page_size = int.from_bytes(header[16:18], "big")
     page_size = 65536 if page_size == 1 else page_size
