@@ -95,8 +95,8 @@ async def _write_events(hub: Hub, viewer: Viewer, *, has_missed: bool) -> AsyncI
         async for changes in viewer.changes():
             if not changes:
                 yield b": still here\n\n"
-            for change in changes:
-                yield _write_event(change)
+            else:
+                yield b"".join(map(_write_event, changes))
     finally:
         hub.leave(viewer)
 
