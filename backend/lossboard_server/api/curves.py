@@ -13,9 +13,9 @@ from starlette.responses import Response
 from lossboard import wire
 from lossboard_server import __version__
 from lossboard_server.api.answers import answer_cached
-from lossboard_server.api.baseline import add_differences, check_baseline
-from lossboard_server.api.drawing import Request, RunDrawing
-from lossboard_server.api.following import (
+from lossboard_server.api.views.baseline import add_differences, check_baseline
+from lossboard_server.api.views.drawing import Request, RunDrawing
+from lossboard_server.api.views.following import (
     CannotFollowError,
     Cursor,
     Follow,

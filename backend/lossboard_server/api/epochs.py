@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from lossboard import wire
 from lossboard_server.api.answers import answer_json
-from lossboard_server.api.reader import tell_epoch
+from lossboard_server.api.views.reader import tell_epoch
 from lossboard_server.domain.extent import Extent, measure_extent
 from lossboard_server.domain.noise import std_error_detrended
 from lossboard_server.domain.summary import Summary

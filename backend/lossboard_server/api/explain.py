@@ -10,7 +10,7 @@ from starlette.responses import Response
 from lossboard import wire
 from lossboard_server.api.answers import answer_json
 from lossboard_server.api.epochs import find_series, tell_counts
-from lossboard_server.api.reader import tell_epoch
+from lossboard_server.api.views.reader import tell_epoch
 from lossboard_server.domain.blocks import UNDECLARED_EPOCH
 from lossboard_server.domain.explaining.epoch import Explained
 from lossboard_server.domain.explaining.explanation import explain_epoch

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection
 from starlette.testclient import TestClient
 
-from lossboard_server.api.drawing import Request, RunDrawing
+from lossboard_server.api.views.drawing import Request, RunDrawing
 from lossboard_server.domain.points import MAX_EVENTS
 from lossboard_server.store.store import Store
 from lossboard_server.store.writing.register import find_run

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lossboard_server.api.reader import RunReader, tell_epoch
+from lossboard_server.api.views.reader import RunReader, tell_epoch
 from lossboard_server.domain.attempt_notes import find_notes, is_apart
 from lossboard_server.domain.comparing.facts import Reason
 from lossboard_server.domain.curves import Standing

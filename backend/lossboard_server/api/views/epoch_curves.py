@@ -2,9 +2,9 @@
 
 from typing import Any, NamedTuple
 
-from lossboard_server.api.reader import RunReader, tell_epoch
-from lossboard_server.api.record_curves import RecordCurves
-from lossboard_server.api.span_curves import cut_at, draw_spans, told_laps
+from lossboard_server.api.views.reader import RunReader, tell_epoch
+from lossboard_server.api.views.record_curves import RecordCurves
+from lossboard_server.api.views.span_curves import cut_at, draw_spans, told_laps
 from lossboard_server.domain.course import place_passes
 from lossboard_server.domain.extent import measure_extent
 from lossboard_server.domain.summary import merge_all

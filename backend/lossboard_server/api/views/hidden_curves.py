@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from lossboard_server.api.epoch_curves import draw_epochs
-from lossboard_server.api.pass_curves import PassCurves
-from lossboard_server.api.reader import Request, RunReader, tell_epoch
-from lossboard_server.api.record_curves import RecordCurves
+from lossboard_server.api.views.epoch_curves import draw_epochs
+from lossboard_server.api.views.pass_curves import PassCurves
+from lossboard_server.api.views.reader import Request, RunReader, tell_epoch
+from lossboard_server.api.views.record_curves import RecordCurves
 from lossboard_server.domain.attempts import Hidden, Stretch
 from lossboard_server.domain.curves import Standing
 from lossboard_server.domain.summary import merge_all

@@ -4,8 +4,8 @@ import math
 from bisect import bisect_right
 from typing import Any
 
-from lossboard_server.api.following import CannotFollowError
-from lossboard_server.api.reader import RunReader, tell_epoch
+from lossboard_server.api.views.following import CannotFollowError
+from lossboard_server.api.views.reader import RunReader, tell_epoch
 from lossboard_server.domain.epoch_pyramid import EpochBucket
 from lossboard_server.domain.views import EPOCH_VIEWS
 from lossboard_server.store.reading.laps import Lap

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lossboard_server.api.following import CannotFollowError, Follow
-from lossboard_server.api.reader import RunReader
-from lossboard_server.api.sections import Section, begin_at, choose_span
+from lossboard_server.api.views.following import CannotFollowError, Follow
+from lossboard_server.api.views.reader import RunReader
+from lossboard_server.api.views.sections import Section, begin_at, choose_span
 from lossboard_server.domain.curves import Standing, choose_epoch_width
 from lossboard_server.domain.descent import Mark
 from lossboard_server.domain.pyramid import SMALLEST_WIDTH

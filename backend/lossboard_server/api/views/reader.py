@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from lossboard_server.api.following import Follow
+from lossboard_server.api.views.following import Follow
 from lossboard_server.domain.course import Leg
 from lossboard_server.domain.curves import Standing, choose_epoch_width
 from lossboard_server.domain.epoch_pyramid import EPOCH_WIDTHS

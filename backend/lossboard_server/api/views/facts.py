@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lossboard_server.api.reader import RunReader
+from lossboard_server.api.views.reader import RunReader
 from lossboard_server.domain.comparing.facts import Facts
 from lossboard_server.domain.extent import measure_extent
 from lossboard_server.store.reading.series import Series

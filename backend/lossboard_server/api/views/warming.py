@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from lossboard_server.api.reader import RunReader
-from lossboard_server.api.sections import Section, begin_at, read_section
+from lossboard_server.api.views.reader import RunReader
+from lossboard_server.api.views.sections import Section, begin_at, read_section
 from lossboard_server.domain.curves import Standing
 from lossboard_server.domain.descent import Mark
 from lossboard_server.domain.points import Point

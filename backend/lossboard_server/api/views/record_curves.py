@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lossboard import wire
-from lossboard_server.api.following import CannotFollowError
-from lossboard_server.api.ranges import find_section
-from lossboard_server.api.reader import RunReader, tell_epoch
-from lossboard_server.api.sections import Section, read_section
-from lossboard_server.api.warming import read_before
+from lossboard_server.api.views.following import CannotFollowError
+from lossboard_server.api.views.ranges import find_section
+from lossboard_server.api.views.reader import RunReader, tell_epoch
+from lossboard_server.api.views.sections import Section, read_section
+from lossboard_server.api.views.warming import read_before
 from lossboard_server.domain.course import Course
 from lossboard_server.domain.curves import Curve, Standing, draw, warm_up
 from lossboard_server.domain.points import Points

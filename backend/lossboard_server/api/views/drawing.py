@@ -6,14 +6,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from lossboard_server.api.epoch_curves import draw_epochs
-from lossboard_server.api.facts import gather_facts
-from lossboard_server.api.following import ENDED, CannotFollowError, Follow, Seen
-from lossboard_server.api.hidden_curves import draw_hidden
-from lossboard_server.api.marks import mark_attempts, note_attempts
-from lossboard_server.api.pass_curves import PassCurves
-from lossboard_server.api.reader import Request, RunReader
-from lossboard_server.api.record_curves import RecordCurves
+from lossboard_server.api.views.epoch_curves import draw_epochs
+from lossboard_server.api.views.facts import gather_facts
+from lossboard_server.api.views.following import ENDED, CannotFollowError, Follow, Seen
+from lossboard_server.api.views.hidden_curves import draw_hidden
+from lossboard_server.api.views.marks import mark_attempts, note_attempts
+from lossboard_server.api.views.pass_curves import PassCurves
+from lossboard_server.api.views.reader import Request, RunReader
+from lossboard_server.api.views.record_curves import RecordCurves
 from lossboard_server.domain.comparing.facts import Facts, Reason
 from lossboard_server.store.reading.budget import Budget
 from lossboard_server.store.reading.series import Series

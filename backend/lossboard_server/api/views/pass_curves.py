@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lossboard_server.api.following import CannotFollowError, Follow
-from lossboard_server.api.reader import RunReader
-from lossboard_server.api.record_curves import RecordCurves, tell_curve
-from lossboard_server.api.sections import Section
-from lossboard_server.api.warming import WARM_UP
+from lossboard_server.api.views.following import CannotFollowError, Follow
+from lossboard_server.api.views.reader import RunReader
+from lossboard_server.api.views.record_curves import RecordCurves, tell_curve
+from lossboard_server.api.views.sections import Section
+from lossboard_server.api.views.warming import WARM_UP
 from lossboard_server.domain.course import Course, Leg, Place, draw_places, find_times, place_passes
 from lossboard_server.domain.curves import Curve, Standing
 from lossboard_server.domain.points import NOTHING, Point

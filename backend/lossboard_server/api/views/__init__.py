@@ -1,0 +1,1 @@
+"""What is answered of runs: curves, epochs, explanations. Without HTTP, so that any process can draw it."""
