@@ -28,12 +28,14 @@ from lossboard_server.api import (
 from lossboard_server.api.doors import install_doors
 from lossboard_server.api.intake import Intake
 from lossboard_server.api.problems import install_problem_handlers
+from lossboard_server.api.readers import Readers
 from lossboard_server.domain.retention import Retention
 from lossboard_server.live.hub import Hub
 from lossboard_server.live.relay import Relay
 from lossboard_server.settings import Settings
 from lossboard_server.store.database import is_shared
 from lossboard_server.store.elsewhere import Elsewhere
+from lossboard_server.store.files.ownership import database_file
 from lossboard_server.store.keeping.keeper import Keeper
 from lossboard_server.store.store import Store
 
@@ -54,9 +56,8 @@ ROUTERS = (
     page.router,
 )
 
-# Threads that answer. They share one interpreter with the writer, and SQLite's driver gives it up and waits
-# for it again at each row: with 4 of them 20 viewers saw 100 runs' records 4.3 s late at p95, with 1 of them
-# 2.0 (tests/benchmarks/crowd.py). PostgreSQL's answers are waited for.
+# Threads that answer where no helper process does. They share one interpreter with the writer, and SQLite's
+# driver gives it up and waits for it again at each row: so many would keep the writer. PostgreSQL's wait.
 READING_THREADS = 1
 READING_THREADS_SHARED = 4
 
@@ -72,6 +73,7 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> Fa
     relay = Relay(hub.announce) if is_shared(settings.database) else None
     purpose = f"the service on {settings.host}:{settings.port}"
     store = Store(settings.database, relay.tell if relay else hub.announce, clock, purpose)
+    readers = _make_readers(store, settings)
     keep_bytes = None if settings.keep_gb is None else settings.keep_gb * 1e9
     keeper = Keeper(store, Retention(settings.keep_days, keep_bytes))
 
@@ -85,6 +87,7 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> Fa
             relay.start(Elsewhere(store))
         yield
         hub.close()
+        await readers.close()
         if relay is not None:
             await asyncio.to_thread(relay.close)
         await asyncio.to_thread(keeper.close)
@@ -93,6 +96,7 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> Fa
     app = FastAPI(title="Lossboard", version=__version__, lifespan=live, docs_url=None, redoc_url=None)
     app.state.store = store
     app.state.keeper = keeper
+    app.state.readers = readers
     app.state.codes = store.codes
     app.state.hub = hub
     app.state.intake = Intake()
@@ -102,3 +106,10 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> Fa
         app.include_router(router)
     install_doors(app, settings)
     return app
+
+
+def _make_readers(store: Store, settings: Settings) -> Readers:
+    """Let helper processes draw, but of a database that only this process can see."""
+    url = settings.database
+    is_visible = is_shared(url) or database_file(url) is not None
+    return Readers(store.reader, store.condition, url, settings.readers if is_visible else 0)

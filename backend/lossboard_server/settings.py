@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 DEFAULT_PORT: Final = 8765
+DEFAULT_READERS: Final = 2  # so that one large answer does not keep all others; some 60 MB each
+MAX_READERS: Final = 32
 MIN_TOKEN_CHARACTERS: Final = 16  # a healthz proof lets a neighbour guess offline; 16 is beyond reach
 
 _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?")
@@ -74,6 +76,14 @@ SETTINGS: Final = (
         "no_browser", "false", "switch", "open no browser at start", "LOSSBOARD_NO_BROWSER", "--no-browser"
     ),
     Setting(
+        "readers",
+        str(DEFAULT_READERS),
+        f"processes, at most {MAX_READERS}",
+        "draw what pages ask for, beside the one that stores; 0: that one does",
+        "LOSSBOARD_READERS",
+        "--readers",
+    ),
+    Setting(
         "keep_days",
         "off",
         "days",
@@ -105,6 +115,7 @@ class Settings:
     no_token: bool
     allowed_hosts: tuple[str, ...]
     no_browser: bool
+    readers: int = DEFAULT_READERS
     keep_days: float | None = None
     keep_gb: float | None = None
 
@@ -125,6 +136,7 @@ class Settings:
             no_token=_read_switch("no_token", given["no_token"]),
             allowed_hosts=_read_hosts(given["allowed_hosts"]),
             no_browser=_read_switch("no_browser", given["no_browser"]),
+            readers=_read_readers(given["readers"] or str(DEFAULT_READERS)),
             keep_days=_read_limit("keep_days", given["keep_days"], "1 day", least=1),
             keep_gb=_read_limit("keep_gb", given["keep_gb"], "0.001 GB", least=0.001),
         )
@@ -211,6 +223,12 @@ def _given(setting: Setting, args: Mapping[str, Any], environ: Mapping[str, str]
 def _read_port(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
         raise SettingError(f"port is {text[:20]!r}; it must be a number from 0 to 65535.")
+    return int(text)
+
+
+def _read_readers(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > MAX_READERS:
+        raise SettingError(f"readers is {text[:20]!r}; it must be a number from 0 to {MAX_READERS}.")
     return int(text)
 
 

@@ -31,10 +31,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.soak)
 
 
+def make_settings(folder: Path, database: str) -> Settings:
+    """Return those of a service without a token, which draws by itself."""
+    given = {"dir": str(folder), "database": database, "no_token": "true", "readers": "0"}
+    return Settings.resolve(given, {})
+
+
 @pytest.fixture
 def service(tmp_path: Path, database: str) -> Iterator[TestClient]:
     """Serve an empty database without a token."""
-    settings = Settings.resolve({"dir": str(tmp_path), "database": database, "no_token": "true"}, {})
+    settings = make_settings(tmp_path, database)
     with TestClient(create_app(settings), base_url=BASE_URL) as client:
         yield client
 
@@ -43,7 +49,7 @@ def service(tmp_path: Path, database: str) -> Iterator[TestClient]:
 def world(tmp_path: Path, database: str) -> Iterator[World]:
     """Serve the same by a clock that the test holds."""
     world = World()
-    settings = Settings.resolve({"dir": str(tmp_path), "database": database, "no_token": "true"}, {})
+    settings = make_settings(tmp_path, database)
     with TestClient(create_app(settings, lambda: world.now), base_url=BASE_URL) as client:
         world.service = client
         yield world

@@ -6,6 +6,7 @@ A viewer does what the page does: it is told of changes by its event stream, and
 curves with `since`, each at most twice a second, and for the list of runs.
 """
 
+import contextlib
 import json
 import os
 import statistics
@@ -96,11 +97,17 @@ def finish(process: "subprocess.Popen[str]") -> dict[str, Any]:
 
 
 def cpu_seconds(service: Service) -> float:
-    """Return what the service has used of the cores so far; 0 where the system does not tell."""
+    """Return what the service and its helpers have used of the cores; 0 where the system does not tell."""
     if sys.platform != "linux":
         return 0.0
-    stat = Path(f"/proc/{service.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(stat[11]) + int(stat[12])) / TICKS_A_S
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            pid, _, rest = path.read_text(encoding="ascii", errors="replace").partition(" ")
+            fields = rest.rpartition(")")[2].split()
+            if service.pid in (int(pid), int(fields[1])):
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / TICKS_A_S
 
 
 if __name__ == "__main__":

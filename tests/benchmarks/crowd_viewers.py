@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -33,7 +34,9 @@ class Viewer:
 
     async def follow(self) -> None:
         """Ask whenever the stream tells of a change, until everything has come or patience ends."""
-        await asyncio.sleep(self._plan["begin"] - time.time())
+        # Pages are not opened in one moment: as the writers, they begin one after the other.
+        begin = self._plan["begin"] + random.Random(min(self.seen)).uniform(0, CURVES_INTERVAL_S)
+        await asyncio.sleep(begin - time.time())
         runs = "&".join(f"run={run}" for run in self.seen)
         asked = [
             f"/api/v1/curves?{runs}&series=train%2Floss&x={x}&points={points}"

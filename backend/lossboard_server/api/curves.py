@@ -1,33 +1,16 @@
-"""The curves of several runs as columns, with the reasons why they can't be compared."""
+"""The route of curves: of several runs as columns, with the reasons why they can't be compared."""
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
-from fastapi import Request as HttpRequest
-from sqlalchemy import Connection
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from lossboard import wire
-from lossboard_server import __version__
-from lossboard_server.api.answers import answer_cached
-from lossboard_server.api.views.baseline import add_differences, check_baseline
-from lossboard_server.api.views.drawing import Request, RunDrawing
-from lossboard_server.api.views.following import (
-    CannotFollowError,
-    Cursor,
-    Follow,
-    follow_run,
-    name_question,
-    read_cursor,
-)
-from lossboard_server.domain.comparability import compare
-from lossboard_server.domain.noise import MAX_ROWS
-from lossboard_server.store.reading.budget import Budget, Memo
-from lossboard_server.store.store import Store
-from lossboard_server.store.writing.register import find_run
+from lossboard_server.api.answers import answer_drawn
+from lossboard_server.api.readers import Readers
+from lossboard_server.api.views.baseline import check_baseline
+from lossboard_server.api.views.chart import Question, draw_chart
+from lossboard_server.api.views.reader import Request as Wanted
 
 router = APIRouter(prefix=wire.API_PREFIX, tags=["views"])
 
@@ -47,8 +30,8 @@ MAX_RUNS = 50
 
 
 @router.get("/curves")
-def get_curves(
-    request: HttpRequest,
+async def get_curves(
+    request: Request,
     run: Annotated[list[str], Query(min_length=1, max_length=MAX_RUNS)],
     series: Annotated[list[str] | None, Query(max_length=50)] = None,
     x: Axis = "epoch",
@@ -82,96 +65,8 @@ def get_curves(
         wire.check_run_id(run_id)
     if baseline:
         check_baseline(x)
-    wanted = Request(x, tuple(view or ()), tuple(series or ()), points, first, last, smooth)
-    question = name_question((*run, x, view, series, points, first, last, smooth, baseline, hidden))
-    store: Store = request.app.state.store
-    with store.reading() as connection:
-        found = [find_run(connection, run_id) for run_id in dict.fromkeys(run)]
-        base = find_run(connection, baseline) if baseline else None
-        etag = _hash(request.url.query, [*found, base] if base else found)
-        if etag in request.headers.get("if-none-match", ""):
-            return answer_cached(request, None, etag)
-        chart = _Chart(connection, found, wanted, store.memo)
-        cursor = read_cursor(since) if since and hidden == "no" and base is None else None
-        answer = None
-        if cursor is not None and cursor.question == question and first is None and last is None:
-            answer = chart.follow(cursor)
-        if answer is None:
-            answer = chart.draw(question, base, has_hidden=hidden == "show")
-    return answer_cached(request, answer, etag)
-
-
-@dataclass(slots=True)
-class _Chart:
-    """The runs of one question."""
-
-    connection: Connection
-    runs: list[Any]
-    wanted: Request
-    memo: Memo
-
-    def draw(self, question: str, baseline: Any = None, *, has_hidden: bool) -> dict[str, Any]:
-        """Draw all of every curve, and how far each lies above a baseline's where one is given."""
-        drawings = self._open([None] * len(self.runs))
-        others = [] if baseline is None else [RunDrawing(self.connection, baseline, self.wanted)]
-        self.wanted.least_span = max(drawing.span() for drawing in [*drawings, *others])
-        width = max(each.width() for each in [*drawings, *others])  # over epochs passes stand by it
-        self.wanted.least_width = width
-        told: dict[str, Any] = {"from_x": None}
-        told["curves"] = [curve for drawing in drawings for curve in drawing.curves()]
-        for other in others:
-            told["curves"] = list(add_differences(told["curves"], other.curves(), self.wanted.x))
-            drawings += others if baseline.key not in {run.key for run in self.runs} else []
-        if has_hidden:
-            told["hidden"] = [curve for drawing in drawings for curve in drawing.hidden()]
-        cursor = Cursor(question, width, self.wanted.least_span)
-        return self._answer(cursor, drawings, told, is_reset=True)
-
-    def follow(self, cursor: Cursor) -> dict[str, Any] | None:
-        """Draw what changed since a cursor; None where all must be drawn anew."""
-        if cursor.runs.keys() != {run.key for run in self.runs}:
-            return None
-        x = self.wanted.x
-        self.wanted.least_width, self.wanted.least_span = cursor.width, cursor.span
-        try:
-            follows = [follow_run(self.connection, run, cursor.runs[run.key], x) for run in self.runs]
-            drawings = self._open(follows)
-            if any(drawing.span() > cursor.span for drawing in drawings):
-                raise CannotFollowError
-            curves = [curve for drawing in drawings for curve in drawing.curves()]
-            cuts = [curve["from_x"] for curve in curves]
-            told = {"from_x": min(cuts) if cuts and None not in cuts else None, "curves": curves}
-            answer = self._answer(Cursor(cursor.question, cursor.width, cursor.span), drawings, told)
-        except CannotFollowError:
-            self.wanted.least_width = self.wanted.least_span = 1
-            return None
-        return answer
-
-    def _open(self, follows: Sequence[Follow | None]) -> list[RunDrawing]:
-        share = MAX_ROWS // len(self.runs)
-        return [
-            RunDrawing(self.connection, run, self.wanted, Budget(share, self.memo), follow)
-            for run, follow in zip(self.runs, follows, strict=True)
-        ]
-
-    def _answer(
-        self, cursor: Cursor, drawings: list[RunDrawing], told: dict[str, Any], *, is_reset: bool = False
-    ) -> dict[str, Any]:
-        facts = [fact for drawing in drawings for fact in drawing.facts()]
-        warnings = [*compare(facts), *(note for drawing in drawings for note in drawing.notes())]
-        # A baseline that is not on the chart stands behind the runs, for the warnings only.
-        cursor.runs = {run.key: drawing.seen() for run, drawing in zip(self.runs, drawings, strict=False)}
-        if any(seen.points > self.wanted.points for seen in cursor.runs.values()) and not is_reset:
-            raise CannotFollowError  # a wider bucket may be due
-        return {
-            "cursor": str(cursor),
-            "x": self.wanted.x,
-            "reset": is_reset,
-            **told,
-            "warnings": [warning.as_json() for warning in warnings],
-        }
-
-
-def _hash(query: str, runs: list[Any]) -> str:
-    versions = "_".join(f"{run.key}.{run.version}" for run in runs)
-    return f'"{hashlib.sha256(f"{__version__} {query} {versions}".encode()).hexdigest()[:32]}"'
+    wanted = Wanted(x, tuple(view or ()), tuple(series or ()), points, first, last, smooth)
+    known = request.headers.get("if-none-match", "")
+    question = Question(tuple(run), wanted, baseline or None, hidden == "show", since, known)
+    readers: Readers = request.app.state.readers
+    return answer_drawn(await readers.ask(draw_chart, question))

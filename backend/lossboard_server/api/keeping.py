@@ -10,15 +10,16 @@ from pydantic import AfterValidator, BaseModel, Field
 from starlette.responses import Response
 
 from lossboard import wire
-from lossboard_server.api.answers import answer_json
+from lossboard_server.api.answers import answer_json, answer_written
 from lossboard_server.api.bodies import read_json
 from lossboard_server.api.forms import STRICT, read_form
+from lossboard_server.api.readers import Readers
+from lossboard_server.api.views.runs import tell_run
 from lossboard_server.domain.retention import KEEP_TAG, Removal
 from lossboard_server.store.keeping.deleting import delete_run, list_going
 from lossboard_server.store.keeping.editing import edit_run
 from lossboard_server.store.keeping.keeper import Keeper
 from lossboard_server.store.keeping.sizes import measure_room
-from lossboard_server.store.listing import show_run
 from lossboard_server.store.store import Store
 
 router = APIRouter(prefix=wire.API_PREFIX, tags=["runs"])
@@ -133,12 +134,8 @@ async def _edit(request: Request, run: str, told: dict[str, Any]) -> Response:
     store: Store = request.app.state.store
     future = store.write(lambda connection: edit_run(connection, run, told, store.clock()), run)
     await asyncio.wrap_future(future)
-
-    def show() -> dict[str, Any]:
-        with store.reading() as connection:
-            return show_run(connection, run, store.clock())
-
-    return answer_json(await asyncio.to_thread(show))
+    readers: Readers = request.app.state.readers
+    return answer_written(await readers.ask(tell_run, run, store.clock()))
 
 
 def _describe(removal: Removal) -> dict[str, Any]:

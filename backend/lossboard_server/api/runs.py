@@ -9,12 +9,14 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from lossboard import wire
-from lossboard_server.api.answers import answer_json
+from lossboard_server.api.answers import answer_json, answer_written
 from lossboard_server.api.bodies import read_json
 from lossboard_server.api.forms import STRICT, read_form
+from lossboard_server.api.readers import Readers
+from lossboard_server.api.views.runs import tell_run, tell_runs
 from lossboard_server.domain.run_state import RUN_STATES
 from lossboard_server.errors import FieldError, InvalidInput
-from lossboard_server.store.listing import ORDERS, RunFilter, count_archived, list_runs, show_run
+from lossboard_server.store.listing import ORDERS, RunFilter
 from lossboard_server.store.store import Store
 from lossboard_server.store.writing.deliveries import AttemptStart, RunSpec, SeriesMeaning
 
@@ -82,7 +84,7 @@ async def put_run(request: Request, run: str) -> Response:
 
 
 @router.get("/runs")
-def get_runs(
+async def get_runs(
     request: Request,
     state: Annotated[str | None, Query(pattern=f"^({'|'.join(RUN_STATES)})$")] = None,
     project: Annotated[str | None, Query(max_length=200)] = None,
@@ -94,20 +96,18 @@ def get_runs(
 ) -> Response:
     """List runs: those that hold every word of `search`; the archived ones only when they are asked for."""
     store: Store = request.app.state.store
-    with store.reading() as connection:
-        wanted = RunFilter(state, project, search, archived, order, limit, offset)
-        runs, total = list_runs(connection, wanted, store.clock(), store.listed)
-        put_away = count_archived(connection)
-    return answer_json({"runs": runs, "total": total, "archived": put_away})
+    readers: Readers = request.app.state.readers
+    wanted = RunFilter(state, project, search, archived, order, limit, offset)
+    return answer_written(await readers.ask(tell_runs, wanted, store.clock()))
 
 
 @router.get("/runs/{run}")
-def get_run(request: Request, run: str) -> Response:
+async def get_run(request: Request, run: str) -> Response:
     """Show one run with its attempts, writers, series and counts."""
     _check_run(run)
     store: Store = request.app.state.store
-    with store.reading() as connection:
-        return answer_json(show_run(connection, run, store.clock()))
+    readers: Readers = request.app.state.readers
+    return answer_written(await readers.ask(tell_run, run, store.clock()))
 
 
 def _check_run(run: str) -> None:

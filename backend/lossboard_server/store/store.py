@@ -1,19 +1,18 @@
 """The store as the service uses it: one writer, many readers, one database."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from lossboard_server.domain.changes import Change
-from lossboard_server.store.database import WRITERS, for_reading, is_shared, open_engine, ping
+from lossboard_server.store.database import WRITERS, is_shared, open_engine, ping
 from lossboard_server.store.files.ownership import database_file, take_ownership
 from lossboard_server.store.files.preflight import inspect_file
 from lossboard_server.store.migrating import known_versions, migrate
-from lossboard_server.store.reading.budget import Memo
+from lossboard_server.store.reader import Reader
 from lossboard_server.store.writing.codes import Codes
 from lossboard_server.store.writing.condition import Condition
 from lossboard_server.store.writing.deliveries import Delivery, Receipt, Registered, RunSpec
@@ -21,8 +20,6 @@ from lossboard_server.store.writing.ingest import store_delivery
 from lossboard_server.store.writing.register import register_run
 from lossboard_server.store.writing.wal import Wal
 from lossboard_server.store.writing.writer import Result, Writer
-
-MAX_LISTED = 1_000  # runs of which the list remembers what their records tell, two of its longest pages
 
 
 class Store:
@@ -55,14 +52,12 @@ class Store:
         except BaseException:
             self._ownership.release()
             raise
-        self._readers = for_reading(self.engine)
         self.condition = Condition()
+        self.reader = Reader(self.engine, self.condition)
         self.wal = None if file is None else Wal(self.engine, file)
         threads = WRITERS if is_shared(url) else 1
         self.writer = Writer(self.engine, announce, self.condition, self.wal, threads)
         self.codes = Codes(self.writer)
-        self.memo = Memo()
-        self.listed = Memo(MAX_LISTED)
 
     def put_run(self, run_id: str, spec: RunSpec) -> "Future[Registered]":
         """Make a run or take it up; the future is set after the commit."""
@@ -85,20 +80,12 @@ class Store:
         """
         return self.writer.submit(work, run)
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self) -> AbstractContextManager[Connection]:
         """Give a connection that sees one moment of the database, whatever is written meanwhile.
 
         Raises: StorageDamaged where it can't be read, Unavailable where it does not answer.
         """
-        try:
-            with self._readers.connect() as connection, connection.begin():
-                yield connection
-        except SQLAlchemyError as error:
-            public = self.condition.tell(error)
-            if public is error:
-                raise
-            raise public from error
+        return self.reader.look()
 
     def ping(self) -> None:
         """Raise what the database raises if it doesn't answer."""
