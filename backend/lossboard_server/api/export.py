@@ -9,9 +9,9 @@ from starlette.responses import Response, StreamingResponse
 
 from lossboard import wire
 from lossboard_server.api.formats import FORMATS
+from lossboard_server.api.standalone import write_page
 from lossboard_server.api.views.drawing import Request as Wanted
 from lossboard_server.api.views.drawing import RunDrawing
-from lossboard_server.api.views.standalone import write_page
 from lossboard_server.store.keeping.exporting import describe_whole, read_chunks
 from lossboard_server.store.store import Store
 from lossboard_server.store.writing.register import find_run

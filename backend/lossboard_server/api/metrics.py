@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from lossboard_server import __version__
 from lossboard_server.api.intake import Intake
+from lossboard_server.api.readers import Readers
 from lossboard_server.live.hub import Hub
 from lossboard_server.store.keeping.keeper import Keeper
 from lossboard_server.store.store import Store
@@ -32,23 +33,23 @@ class Metric(NamedTuple):
 def get_metrics(request: Request) -> Response:
     """Tell counts since the start and what is so now; the token is needed, as everywhere."""
     state = request.app.state
-    text = write_metrics(state.store, state.hub, state.intake, state.keeper)
+    text = write_metrics(state.store, state.hub, state.intake, state.keeper, state.readers)
     return Response(text, media_type=MEDIA_TYPE)
 
 
-def write_metrics(store: Store, hub: Hub, intake: Intake, keeper: Keeper) -> str:
+def write_metrics(store: Store, hub: Hub, intake: Intake, keeper: Keeper, readers: Readers) -> str:
     """Write the metrics as text.
 
     Source: https://prometheus.io/docs/instrumenting/exposition_formats/
     """
     lines = []
-    for metric in _metrics(store, hub, intake, keeper):
+    for metric in _metrics(store, hub, intake, keeper, readers):
         lines += [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
         lines += [f"{metric.name}{labels} {value:.17g}" for labels, value in metric.values.items()]
     return "\n".join(lines) + "\n"
 
 
-def _metrics(store: Store, hub: Hub, intake: Intake, keeper: Keeper) -> Iterator[Metric]:
+def _metrics(store: Store, hub: Hub, intake: Intake, keeper: Keeper, readers: Readers) -> Iterator[Metric]:
     condition, writer = store.condition, store.writer
     version = {f'{{version="{__version__}"}}': 1.0}
     yield Metric("lossboard_info", "gauge", "The release that runs.", version)
@@ -64,13 +65,16 @@ def _metrics(store: Store, hub: Hub, intake: Intake, keeper: Keeper) -> Iterator
     yield _one("lossboard_viewers", "gauge", "Open event streams.", hub.viewers)
     dropped = "Event streams cut since nobody read them."
     yield _one("lossboard_viewers_dropped_total", "counter", dropped, hub.dropped)
+    yield _one("lossboard_helpers", "gauge", "Processes that draw what is asked for.", len(readers.helpers))
     removed = {f'{{cause="{cause}"}}': float(keeper.removed[cause]) for cause in ("age", "size")}
     yield Metric("lossboard_runs_removed_total", "counter", "Runs that retention has deleted.", removed)
     if store.wal is not None:
         yield _one("lossboard_wal_bytes", "gauge", "Size of SQLite's WAL.", store.wal.size_bytes)
     resident = _read_resident_bytes()
     if resident is not None:
-        yield _one("process_resident_memory_bytes", "gauge", "Memory of the service.", resident)
+        yield _one(
+            "process_resident_memory_bytes", "gauge", "Memory of the service without its helpers.", resident
+        )
 
 
 def _one(name: str, kind: str, text: str, value: float) -> Metric:

@@ -43,3 +43,7 @@ class Reader:
             if public is error:
                 raise
             raise public from error
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
