@@ -255,3 +255,23 @@ def test_point_of_many_epochs_stays_whose_last_ones_only_another_series_has(
     page.ask()
     page.check()
     assert page.resets == 1
+
+
+def test_reasons_are_those_of_the_newest_complete_epoch_however_far_back_it_is(
+    service: TestClient, run: str
+) -> None:
+    def train(rank: int, epochs: range) -> list[dict[str, object]]:
+        return [
+            row(epoch, batch, at=epoch * 10.0 + batch, rank=rank) for epoch in epochs for batch in range(4)
+        ]
+
+    post(service, "r1", train(0, range(150)) + train(1, range(60)))  # the second rank hangs
+    post(service, "r1", [row(epoch, 0, at=epoch * 10.0 + 5, split="val") for epoch in range(150)])
+    page = Page(service, "run=r1&x=items&points=2000")
+    page.ask()
+    assert "splits-differ" in {warning["code"] for warning in page.warnings}
+    post(service, "r1", train(0, range(150, 152)))
+    page.ask()
+    page.check()
+    assert page.resets == 1
+    assert page.told < 100, "so the epoch in question was read together with others"

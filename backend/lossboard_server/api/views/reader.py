@@ -168,11 +168,23 @@ class RunReader:
         laps = self.laps(series)
         if not laps:
             return None
-        complete = (lap for lap in reversed(laps) if self.progress.is_complete(lap.place[0]))
-        number = next(complete, laps[-1]).place[0]
-        # Of many epochs together the last may be missing; the newest of all stands by itself.
-        epoch = (self._read_epoch(series, number) or self._read_epoch(series, laps[-1].place[0]))[-1]
+        number = self._find_complete(series, laps)
+        epoch = self._read_epoch(series, laps[-1].place[0] if number is None else number)[-1]
         return epoch, view(self.connection, series, epoch, Budget(0, self.budget.memo))
+
+    def _find_complete(self, series: Series, laps: Sequence[Lap]) -> int | None:
+        """Return the newest complete epoch, however many epochs the laps take together."""
+        for lap in reversed(laps):
+            if not self.progress.is_complete(lap.begin):
+                continue
+            if lap.width == 1:
+                return lap.place[0]
+            incomplete = self.progress.first_incomplete
+            last = lap.place[0] if incomplete is None else min(lap.place[0], incomplete - 1)
+            for first in (max(lap.begin, last - MARGIN_EPOCHS), lap.begin):  # it is nearly always there
+                if found := read_laps(self.connection, series, first, last):
+                    return found[-1].place[0]
+        return None
 
     def _read_epoch(self, series: Series, number: int) -> list[Epoch]:
         """Return an epoch with its ranks, of validation its passes."""
