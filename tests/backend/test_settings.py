@@ -27,6 +27,7 @@ GIVEN = {
     "no_token": "true",
     "allowed_hosts": "gpu1,Board.example.org:80",
     "no_browser": "1",
+    "readers": "7",
     "keep_days": "30",
     "keep_gb": "2.5",
 }
@@ -37,6 +38,7 @@ READ = {
     "no_token": True,
     "allowed_hosts": ("gpu1", "board.example.org"),
     "no_browser": True,
+    "readers": 7,
     "keep_days": 30.0,
     "keep_gb": 2.5,
 }
@@ -138,3 +140,9 @@ def test_the_readme_shows_the_table():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = text.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0]
     assert shown.strip() == settings_table_markdown().strip()
+
+
+@pytest.mark.parametrize("number", ["-1", "33", "two", "1.5", "９"])
+def test_a_number_of_readers_that_can_not_be_is_refused(number):
+    with pytest.raises(SettingError, match="from 0 to 32"):
+        Settings.resolve({"readers": number}, {})
