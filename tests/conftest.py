@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 from postgres_server import PostgresServer, find_programs, running_postgres, why_not
+from processes import Service, Spares
 
 # A loaded machine is slow, not wrong: no property fails by its time. An example that failed is replayed
 # from what was printed, since a clean checkout has no database of examples.
@@ -37,6 +38,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Say once more, where it is read, how much was left out."""
     if number := config.stash.get(_LEFT_OUT, 0):
         terminalreporter.write_line(f"{number} tests on PostgreSQL did not run: {why_not()}.")
+
+
+@pytest.fixture(scope="session")
+def spares(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spares]:
+    """Real services that start while other tests run."""
+    spares = Spares(lambda: tmp_path_factory.mktemp("service") / "state")
+    yield spares
+    spares.close()
+
+
+@pytest.fixture
+def service(spares: Spares) -> Iterator[Service]:
+    """A real service on an empty folder."""
+    with spares.take() as service:
+        yield service
 
 
 @pytest.fixture(scope="session")

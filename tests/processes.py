@@ -85,6 +85,11 @@ class Service:
 
     def start(self) -> "Service":
         """Start it, on its former port if it had one, and wait until it answers."""
+        self.begin()
+        return self.wait()
+
+    def begin(self) -> "Service":
+        """Start it; `wait` for it before anything is asked."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "service.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -95,6 +100,10 @@ class Service:
                 cwd=self._cwd,
                 env=clean_environment(self.folder),
             )
+        return self
+
+    def wait(self) -> "Service":
+        """Wait until it answers."""
         about = poll(self._read_services_file, "the service's address")
         self.url, self.port, self.token = about["url"], about["port"], about["token"] or ""
         poll(self._answers, "the service's first answer")
@@ -107,6 +116,11 @@ class Service:
     def stop(self) -> None:
         """End it with SIGTERM, with signal 9 if it takes longer than 10 s."""
         self._end(signal.SIGTERM)
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM; `stop` waits for the end."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
 
     def get(self, path: str) -> Any:
         """GET JSON with the token. Raises: urllib.error.HTTPError on any status of 400 and above."""
@@ -175,6 +189,39 @@ def refuse_to_serve(
         cwd=folder,
         env=clean_environment(folder),
     )
+
+
+class Spares:
+    """Services on empty folders, the next one started while a test has the one before.
+
+    Half of what a test of the page takes would be its service's start and end.
+    """
+
+    def __init__(self, make_folder: Callable[[], Path]) -> None:
+        self._make_folder = make_folder
+        self._next: Service | None = None
+        self._ending: list[Service] = []
+
+    @contextmanager
+    def take(self) -> Iterator[Service]:
+        """A service that nobody has used, ended afterwards."""
+        service = self._next or Service(self._make_folder()).begin()
+        self._ending.append(service)
+        self._next = None
+        service.wait()
+        self._next = Service(self._make_folder()).begin()
+        yield service
+        service.ask_to_stop()
+        *before, last = self._ending
+        for other in before:
+            other.stop()
+        self._ending = [last]
+
+    def close(self) -> None:
+        """End them all."""
+        for service in (*self._ending, self._next):
+            if service is not None:
+                service.stop()
 
 
 @contextmanager

@@ -1,21 +1,13 @@
 """A real service in a process of its own, real trainings beside it, a real browser before it."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from processes import Service, browser_options, running_service
+from processes import Service, browser_options
 
 VIEWPORT = {"width": 1440, "height": 900}
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    """A service on an empty folder."""
-    with running_service(tmp_path / "state") as service:
-        yield service
 
 
 # Not for the whole session: while Playwright's loop runs in this thread, no other test could run one.

@@ -3,12 +3,11 @@
 import math
 import random
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
-from processes import Service, browser_options, running_service
+from processes import Service, browser_options
 
 VIEWPORT = {"width": 1440, "height": 900}
 TIMEOUT_MS = 15_000
@@ -74,13 +73,6 @@ def seed_rows(batch_size: int, *, epoch: int = 0, **more: object) -> list[dict[s
 def row(epoch: int, batch: int, loss: float | str, batch_size: int, **more: object) -> dict[str, object]:
     """One record as a person types it."""
     return {"epoch": epoch, "batch": batch, "loss": loss, "batch_size": batch_size, **more}
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    """A service on an empty folder."""
-    with running_service(tmp_path / "state") as service:
-        yield service
 
 
 @pytest.fixture
