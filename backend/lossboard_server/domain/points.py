@@ -4,14 +4,15 @@ A curve of 20 runs has 8,000 of them: building a `Summary` of each took four tim
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple, TypeVar
 
 from lossboard_server.domain.blocks import Place
 from lossboard_server.domain.meaning import measure
-from lossboard_server.domain.summary import Row, Sum, Summary, add_sums, mean_of, summarise
+from lossboard_server.domain.summary import Row, Summary, mean_of
+from lossboard_server.domain.sums import ZERO, Sum, add_sums, sum_exactly
 
 Number = TypeVar("Number", int, float)
 
@@ -119,6 +120,40 @@ def point_of_one(row: Row, number: int, ranks: int) -> Point | None:
     )  # fmt: skip
 
 
+def point_of_rows(rows: Sequence[Row], number: int, ranks: int) -> Point:
+    """Return what `point_of` returns of the summary of a bucket's rows, which stand in their order.
+
+    Cost: a third of making the summary, which knows more of them.
+    """
+    nonfinite = unweighted = items = items_seen = 0
+    weights: list[float] = []
+    weighted: list[float] = []
+    means: list[float] = []
+    for row in rows:
+        size = row.evaluation.batch_size or 0
+        items_seen += size
+        _, m, weight = measure(row.evaluation)
+        if weight == 0:
+            continue
+        if not math.isfinite(m):
+            nonfinite += 1
+            continue
+        items += size
+        unweighted += weight is None
+        weights.append(weight or 0.0)
+        weighted.append((weight or 0.0) * m)
+        means.append(m)
+    steps = [row.step for row in rows if row.step is not None]
+    times = [row.time for row in rows if row.time is not None]
+    last = rows[-1]
+    return Point(
+        *(last.epoch, last.pass_no, number, len(rows), len(means), unweighted, nonfinite, items, items_seen),
+        *_add_up(weights, weighted, means),
+        *(last.batch, min(steps, default=None), max(steps, default=None)),
+        *(min(times, default=None), max(times, default=None), len(rows) / ranks),
+    )
+
+
 def merge_points(a: Point, b: Point) -> Point:
     """Merge two points of disjoint records; where `b` stands later in training it is the last.
 
@@ -181,7 +216,7 @@ def bucket_rows(rows: Iterable[Row], width: int, ranks: Mapping[Place, int]) -> 
         found.events += [(len(found.rows), row) for row in members if is_event(row)]
         del found.events[:-MAX_EVENTS]
         point = point_of_one(members[0], number, ranks[place]) if len(members) == 1 else None
-        found.rows.append(point or point_of(summarise(members), place, number, ranks[place]))
+        found.rows.append(point or point_of_rows(members, number, ranks[place]))
     return found
 
 
@@ -195,6 +230,16 @@ def is_event(row: Row) -> bool:
     """Tell whether a record is shown one by one: its loss is not finite, and something was measured."""
     value = row.evaluation.loss
     return value - value != 0 and measure(row.evaluation).weight != 0
+
+
+def _add_up(
+    weights: list[float], weighted: list[float], means: list[float]
+) -> tuple[float, float, float, float, float, float, float | None, float | None]:
+    """Return the sums of a point, and its least and greatest value."""
+    if not means:
+        return (*ZERO, *ZERO, *ZERO, None, None)
+    low, high = min(means), max(means)  # before the sums, which leave something at the lists' ends
+    return (*sum_exactly(weights), *sum_exactly(weighted), *sum_exactly(means), low, high)
 
 
 def _add(a: float, a_low: float, b: float, b_low: float) -> Sum:

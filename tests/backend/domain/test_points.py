@@ -15,6 +15,7 @@ from lossboard_server.domain.points import (
     merge_all_points,
     merge_points,
     point_of,
+    point_of_rows,
 )
 from lossboard_server.domain.summary import Row, summarise
 
@@ -38,6 +39,36 @@ def test_merged_points_are_the_point_of_all_their_records(size: int | None) -> N
         if not name.endswith("_low"):
             assert getattr(merged, name) == pytest.approx(getattr(whole, name), rel=1e-14), name
     assert merged.mean == pytest.approx(whole.mean, rel=1e-14)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_point_of_rows_is_that_of_their_summary(seed: int) -> None:
+    rng = random.Random(seed)
+    losses = [math.nan, math.inf, 1.7e308, 0.0, 1e-300, -3.5, *(rng.random() for _ in range(6))]
+    rows = [
+        Row(
+            *(2, batch, rank),
+            Evaluation(
+                rng.choice(losses),
+                rng.choice([0, 1, 32, None]),
+                rng.choice([None, None, 0.0, 2.5]),
+                rng.choice([None, None, 4.0]),
+                rng.choice([None, 8.0]),
+                rng.choice(list(Reduction)),
+            ),
+            rng.choice([None, batch]),
+            rng.choice([None, 1e9 - batch]),
+            1,
+        )
+        for batch in range(rng.randint(1, 16))
+        for rank in range(rng.randint(1, 3))
+    ]
+    assert alike(point_of_rows(rows, 5, 2), point_of(summarise(rows), (2, 1), 5, 2))
+
+
+def alike(one: Point, other: Point) -> bool:
+    """Whether two points are equal, an overflow's NaN included."""
+    return all(a == b or (a != a and b != b) for a, b in zip(one, other, strict=True))
 
 
 def test_nothing_adds_nothing() -> None:

@@ -6,7 +6,18 @@ from heapq import merge
 from itertools import islice, pairwise
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, and_, case, literal, or_, select, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    case,
+    literal,
+    or_,
+    select,
+    text,
+)
 
 from lossboard_server.domain.attempts import Position, Stretch
 from lossboard_server.domain.blocks import Place
@@ -14,6 +25,7 @@ from lossboard_server.domain.meaning import Evaluation, Reduction
 from lossboard_server.domain.points import MAX_EVENTS, is_event
 from lossboard_server.domain.summary import Row
 from lossboard_server.store.reading.series import Series, is_epoch
+from lossboard_server.store.statements import Statement
 from lossboard_server.store.tables import IS_EXTREME, RecordRow
 
 _record = RecordRow.__table__.c
@@ -22,6 +34,20 @@ _BEFORE_STEP = (
     _record.weight, _record.divisor, _record.window_items, _record.reduction,
 )  # fmt: skip
 _ORDER = (_record.epoch, _record.pass_no, _record.batch, _record.rank, _record.attempt, _record.call)
+
+# What a follower asks for: most runs have one attempt, which hides nothing. Made once, as in series.py.
+_BATCHES = Statement(
+    select(*_BEFORE_STEP, _record.step, _record.time_unix_s)
+    .where(
+        _record.run == bindparam("of_run"),
+        _record.series == bindparam("of_series"),
+        _record.attempt == bindparam("of_attempt"),
+        _record.epoch == bindparam("of_epoch"),
+        _record.pass_no == bindparam("of_pass"),
+        _record.batch.between(bindparam("first"), bindparam("last")),
+    )
+    .order_by(_record.batch, _record.rank, _record.call)
+)
 
 
 def read_lines(connection: Connection, series: Series, first: int, last: int) -> Iterator[Row]:
@@ -35,14 +61,36 @@ def read_batches(connection: Connection, series: Series, place: Place, batches: 
     Cost: the records returned, whatever the epoch holds.
     """
     epoch, pass_no = place
-    within = _record.batch.between(batches.start, batches.stop - 1)
 
     def read(group: tuple[int, ...]) -> Iterator[Row]:
+        if len(group) == 1 and _is_whole(series, group[0]):
+            return _read_whole(connection, series, group[0], place, batches)
         passes = series.stretches[group[0]].passes_before if group and epoch < 0 else 0
         in_pass = _record.pass_no == pass_no - passes
+        within = _record.batch.between(batches.start, batches.stop - 1)
         return _read_group(connection, series, group, epoch, epoch, in_pass, within)
 
     return _merge(read(group) for group in _groups(series))
+
+
+def _is_whole(series: Series, attempt: int) -> bool:
+    """Whether all of an attempt is shown, as it was recorded."""
+    return series.stretches[attempt] == Stretch() and not series.steps_before.get(attempt)
+
+
+def _read_whole(
+    connection: Connection, series: Series, attempt: int, place: Place, batches: range
+) -> Iterator[Row]:
+    values = {
+        "of_run": series.run,
+        "of_series": series.key,
+        "of_attempt": attempt,
+        "of_epoch": place[0],
+        "of_pass": place[1],
+        "first": batches.start,
+        "last": batches.stop - 1,
+    }
+    return _lines(_BATCHES.tuples(connection, values), series, series.stretches[attempt])
 
 
 def read_pass(
