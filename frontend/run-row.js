@@ -23,6 +23,7 @@ import { drawMark, makeMark, since, tellState } from "./run-state.js";
  */
 
 const SPARK = { width: 40, height: 20 };
+const DAMAGED = "The database is damaged where this run stands. Whoever runs the service: end it, and lossboard doctor says what can be saved.";
 
 /**
  * Make a row. Its box puts the run on the charts or takes it off; the rest of it shows only this run.
@@ -82,9 +83,9 @@ export function createRow(id, { onToggle, onOnly, onMore }) {
       setAttribute(only, "aria-label", `Show only ${run.name}`);
       setAttribute(only, "title", `${run.name} (${run.run})\n${formatCount(run.records)} records${run.epoch === null ? "" : `, epoch ${run.epoch}`}`);
       setText(name, run.name);
-      setText(value, run.per_item === null ? "" : formatLoss(run.per_item));
+      setText(value, run.damaged ? "damaged" : run.per_item === null ? "" : formatLoss(run.per_item));
       const meaning = meaningOfRun(run, detail);
-      setAttribute(value, "title", `${labelMeaning(meaning)}, newest epoch. ${explainMeaning(meaning)}`.trim());
+      setAttribute(value, "title", run.damaged ? DAMAGED : `${labelMeaning(meaning)}, newest epoch. ${explainMeaning(meaning)}`.trim());
       setAttribute(value, "data-mark", run.per_item !== null && isDoubtful(meaning) ? "about" : null);
       setText(tags, run.tags.map((tag) => `#${tag}`).join(" "));
       setText(size, run.batch_size === null ? "" : `batch ${formatCount(run.batch_size)}`);

@@ -53,6 +53,7 @@
  * @prop {string} weight_unit
  * @prop {string} [weight_source]
  * @prop {WireNumber[]} spark
+ * @prop {boolean} [damaged]               its records can't be read; all that they would tell is left away
  * @prop {string[]} tags
  * @prop {string|null} [colour]            #rrggbb, given by somebody; else the palette's
  * @prop {number|null} [archived_unix_s]

@@ -57,3 +57,20 @@ def test_damaged_page_fails_what_needs_it_and_the_service_stays_up(tmp_path: Pat
         assert ask(service, "PUT", "/api/v1/runs/other", {})["created"]
         assert "run `lossboard doctor`" in service.log
         assert "Traceback" not in service.log
+
+
+def test_list_tells_which_runs_are_damaged_and_shows_the_others(tmp_path: Path) -> None:
+    with running_service(tmp_path) as service:
+        for run in ("whole", "damaged"):
+            service.send("PUT", f"/api/v1/runs/{run}", {})
+        rows = [{"epoch": epoch, "batch": 0, "loss": 1.0, "batch_size": 2} for epoch in range(10)]
+        service.send("POST", "/api/v1/runs/damaged/records", {"records": rows})
+        service.stop()
+        overwrite_table(tmp_path / "lossboard.db", "epochs")
+        service.start()
+        for _ in range(2):
+            runs = {run["run"]: run for run in ask(service, "GET", "/api/v1/runs")["runs"]}
+            assert [runs[run]["damaged"] for run in ("whole", "damaged")] == [False, True]
+            assert (runs["damaged"]["records"], runs["damaged"]["spark"]) == (10, [])
+        problem = ask(service, "GET", "/api/v1/runs/damaged")
+        assert problem["code"] == "storage-damaged"

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Text, cast, func, or_, select
+from sqlalchemy.exc import DatabaseError
 
 from lossboard_server.domain.omissions import OMISSIONS, split_counts
 from lossboard_server.store.attempts import list_attempts
+from lossboard_server.store.files.sqlite_faults import is_damage
 from lossboard_server.store.keeping.sizes import measure_room
 from lossboard_server.store.reading.budget import Memo
 from lossboard_server.store.reading.epochs import Epoch, read_spread_epochs, view_summaries
@@ -26,6 +28,20 @@ ORDERS: Final[dict[str, tuple[ColumnElement[Any], ...]]] = {
     "records": (RunRow.records.desc(),),
 }
 """What a list of runs may be ordered by; ties go by age, the newest first."""
+
+UNTOLD: Final[dict[str, Any]] = {
+    "series": [],
+    "batch_size": None,
+    "epoch": None,
+    "per_item": None,
+    "weight_unit": "items",
+    "weight_source": "unknown",
+    "reduction": "unknown",
+    "traits": {},
+    "spark": [],
+    "damaged": False,
+}
+"""What is told of the records of a run that has none."""
 
 
 @dataclass(slots=True)
@@ -155,28 +171,21 @@ def _describe(
         "colour": row.colour,
         "archived_unix_s": row.archived_unix_s,
     }
-    # Whatever changes a run's records or their meaning makes it another version.
-    recorded = memo.find(("listed", row.key, row.version), lambda: _describe_records(connection, row.key))
+    try:
+        # Whatever changes a run's records or their meaning makes it another version.
+        recorded = memo.find(("listed", row.key, row.version), lambda: _describe_records(connection, row.key))
+    except DatabaseError as error:
+        if not is_damage(error):
+            raise
+        recorded = UNTOLD | {"damaged": True}  # the others can be listed
     return described | recorded
 
 
 def _describe_records(connection: Connection, run: int) -> dict[str, Any]:
     """Return what a run's records tell of it: they are those of its first series."""
     series = read_series(connection, run, with_steps=False)
-    described: dict[str, Any] = {
-        "series": [each.name for each in series],
-        "batch_size": None,
-        "epoch": None,
-        "per_item": None,
-        "weight_unit": "items",
-        "weight_source": "unknown",
-        "reduction": "unknown",
-        "traits": {},
-        "spark": [],
-    }
-    if series:
-        described |= _describe_series(connection, series[0])
-    return described
+    described = UNTOLD | {"series": [each.name for each in series]}
+    return described | _describe_series(connection, series[0]) if series else described
 
 
 def _describe_series(connection: Connection, series: Series) -> dict[str, Any]:

@@ -7,6 +7,7 @@ many bytes of a pickle. It ends with its input, so also when the service was kil
 import logging
 import os
 import pickle
+import signal
 import struct
 import sys
 import traceback
@@ -18,36 +19,36 @@ from lossboard_server.store.reader import Reader
 FRAME: Final = struct.Struct("<Q")
 
 Draw = Callable[..., Any]
+"""Takes a reader and arguments that can be pickled, as its answer."""
 
 
 def main() -> None:
     """Answer until the input ends."""
-    # What a library prints must not stand between the frames.
+    # Whoever stops all processes of a service at once finds this one drawing to the end.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # What a library prints must not stand between the frames, and the service logs what it is told.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    logging.getLogger("lossboard_server").addHandler(
-        logging.NullHandler()
-    )  # the service logs what it is told
+    logging.getLogger("lossboard_server").addHandler(logging.NullHandler())
     questions = sys.stdin.buffer
     url = _read(questions)
     if url is None:
         return
-    reader = Reader.open(url)
-    answer = _attempt(_look, reader, ())
-    while True:
-        answers.write(FRAME.pack(len(answer)) + answer)
-        answers.flush()
-        question = _read(questions)
-        if question is None:
-            break
+    try:
+        reader = Reader.open(url)
+        with reader.look():
+            _write(answers, _pack(None))
+    except Exception as error:
+        _write(answers, _pack_error(error))
+        return
+    while (question := _read(questions)) is not None:
         draw, arguments = question
-        answer = _attempt(draw, reader, arguments)
+        try:
+            answer = _pack(draw(reader, *arguments))
+        except Exception as error:
+            answer = _pack_error(error)
+        _write(answers, answer)
     reader.close()
-
-
-def _look(reader: Reader) -> None:
-    with reader.look():
-        pass
 
 
 def _read(questions: BinaryIO) -> Any:
@@ -59,18 +60,23 @@ def _read(questions: BinaryIO) -> Any:
     return pickle.loads(questions.read(size))
 
 
-def _attempt(draw: Draw, reader: Reader, arguments: tuple[Any, ...]) -> bytes:
-    """Return, as a pickle, whether it was drawn, and the answer or the error."""
+def _write(answers: BinaryIO, answer: bytes) -> None:
+    answers.write(FRAME.pack(len(answer)) + answer)
+    answers.flush()
+
+
+def _pack(answer: Any) -> bytes:
+    return pickle.dumps((True, answer), pickle.HIGHEST_PROTOCOL)
+
+
+def _pack_error(error: Exception) -> bytes:
+    error.add_note("In a helper process:\n" + "".join(traceback.format_exception(error)))
     try:
-        return pickle.dumps((True, draw(reader, *arguments)), pickle.HIGHEST_PROTOCOL)
-    except Exception as error:
-        error.add_note("In a helper process:\n" + traceback.format_exc())
-        try:
-            told = pickle.dumps((False, error), pickle.HIGHEST_PROTOCOL)
-            pickle.loads(told)
-        except Exception:  # an error of somebody else's that can't be sent
-            told = pickle.dumps((False, RuntimeError(traceback.format_exc())))
-        return told
+        packed = pickle.dumps((False, error), pickle.HIGHEST_PROTOCOL)
+        pickle.loads(packed)
+    except Exception:  # an error of somebody else's that can't be sent
+        packed = pickle.dumps((False, RuntimeError("".join(traceback.format_exception(error)))))
+    return packed
 
 
 if __name__ == "__main__":
