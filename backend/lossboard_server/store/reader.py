@@ -36,8 +36,9 @@ class Reader:
         Raises: StorageDamaged where it can't be read, Unavailable where it does not answer.
         """
         try:
-            with self._engine.connect() as connection, connection.begin():
-                yield connection
+            with self._engine.connect() as connection:
+                connection.begin()
+                yield connection  # closing it rolls back: a commit fails where damage was met
         except SQLAlchemyError as error:
             public = self._condition.tell(error)
             if public is error:

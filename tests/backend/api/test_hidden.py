@@ -76,6 +76,36 @@ def test_hidden_epochs_are_whole_as_they_were_seen(service: TestClient) -> None:
     assert [row["raw_sum"] for row in told[0]["epochs"]] == seen["views"]["raw_sum"][1:]
 
 
+@pytest.mark.parametrize("axis", ["epoch", *AXES])
+def test_hidden_epochs_stand_one_by_one_however_many_came_before(service: TestClient, axis: str) -> None:
+    def passes(epochs: range, attempt: int) -> list[dict[str, Any]]:
+        each = (rows((epoch, 0), (epoch, 1), attempt, split="val") for epoch in epochs)
+        return [row | {"time": row["time"] + BATCHES - 0.5} for some in each for row in some]
+
+    send(service, rows((0, 0), (90, 0), 0), passes(range(90), 0), rows((87, 2), (88, 0), 1))
+    fine, coarse = (
+        {
+            hidden["series"]: hidden
+            for hidden in read(service, f"x={axis}&points={points}&hidden=show")["hidden"]
+        }
+        for points in (2000, 5)
+    )
+    assert fine["val/loss"]["epoch"] == [87, 88, 89]
+    for column in ("x", "epoch", "count", "views"):
+        assert coarse["val/loss"][column] == fine["val/loss"][column]
+    assert sum(coarse["train/loss"]["count"]) == sum(fine["train/loss"]["count"]) > 2 * BATCHES
+
+
+def test_more_hidden_epochs_than_points_are_drawn_together(service: TestClient) -> None:
+    send(service, rows((0, 0), (90, 0), 0), rows((10, 0), (11, 0), 1))
+    (hidden,) = read(service, "x=epoch&points=20&hidden=show")["hidden"]
+    assert hidden["records"] == 80 * BATCHES
+    assert 3 <= len(hidden["x"]) <= 20
+    lengths = {len(column) for column in hidden["views"].values()}
+    lengths |= {len(side) for band in hidden["bands"].values() for side in band.values()}
+    assert lengths == {len(hidden["x"])}
+
+
 def test_three_nested_attempts_are_hidden_each_where_it_stood(service: TestClient) -> None:
     send(service, rows((0, 0), (3, 0), 0), rows((2, 0), (4, 0), 1), rows((1, 0), (2, 0), 2))
     first, second = read(service, "x=batch&hidden=show")["hidden"]

@@ -90,13 +90,15 @@ class RunDrawing:
         return max((self._reader.span(series) for series in self._reader.wanted_series), default=1)
 
     def hidden(self) -> Iterator[dict[str, Any]]:
-        """Yield what later attempts hide of this run's newest attempts, no finer than its curves."""
+        """Yield what later attempts hide of this run's newest ones, by batches no finer than its curves."""
         reader = self._reader
         for series in reader.wanted_series:
             reader.epochs(series)  # which counts what is hidden
         if reader.hidden:
             width = 1 if reader.wanted.x == "epoch" else self.width()
-            wanted = replace(reader.wanted, least_width=max(width, reader.wanted.least_width), half_life=None)
+            width = max(width, reader.wanted.least_width)
+            # Their epochs stand one by one where they fit: few of them would vanish in one point.
+            wanted = replace(reader.wanted, least_width=width, least_span=1, half_life=None)
             yield from draw_hidden(reader, wanted)
 
     def width(self) -> int:

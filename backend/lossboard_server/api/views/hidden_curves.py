@@ -7,6 +7,7 @@ from lossboard_server.api.views.epoch_curves import draw_epochs
 from lossboard_server.api.views.pass_curves import PassCurves
 from lossboard_server.api.views.reader import Request, RunReader, tell_epoch
 from lossboard_server.api.views.record_curves import RecordCurves
+from lossboard_server.api.views.span_curves import told_laps
 from lossboard_server.domain.attempts import Hidden, Stretch
 from lossboard_server.domain.curves import Standing
 from lossboard_server.domain.summary import merge_all
@@ -35,8 +36,11 @@ class _Apart:
         self._hidden = hidden
         self._wanted = wanted
         self._run = reader
-        self._seen = self._show(hidden.seen)
         self._own = self._show(hidden.stretches)
+        numbers = [epoch.epoch for series in self._own.all_series for epoch in self._own.epochs(series)]
+        self._seen = self._show(hidden.seen)
+        if numbers and min(numbers) >= 0:  # one by one, however many epochs came before
+            self._seen.only = min(numbers), max(numbers)
         trained = [self._seen.epochs(series) for series in self._seen.all_series if series.is_train]
         # It went on from epoch to epoch; whether its last was complete nobody knows any more.
         newest = max((epochs[-1].epoch for epochs in trained if epochs), default=-1)
@@ -82,15 +86,27 @@ class _Apart:
         passes = PassCurves(self._seen, records)
         curve = draw_epochs(self._seen, records, seen) if is_epochs else passes.draw(seen)
         hidden = {epoch.place for epoch in epochs}
+        own = {
+            epoch.place
+            for epoch in self._seen.epochs(seen)
+            if epoch.place in hidden and epoch.attempt in (None, self._hidden.key)
+        }
+        laps = told_laps(self._seen, seen) if is_epochs else self._seen.laps(seen)
+        first, last = epochs[0].epoch, epochs[-1].epoch
         kept = [
             number
-            for number, epoch in enumerate(self._seen.epochs(seen))
-            if epoch.place in hidden and epoch.attempt in (None, self._hidden.key)
+            for number, lap in enumerate(laps)
+            if (lap.place in own if lap.width == 1 else first <= lap.begin and lap.place[0] <= last)
         ]
 
         def keep(column: Any) -> Any:
             return [column[number] for number in kept] if isinstance(column, list) else column
 
-        views = {name: keep(column) for name, column in curve["views"].items()}
-        columns = {name: keep(column) for name, column in curve.items() if name not in ("views", "events")}
-        return columns | {"views": views, "events": [], "shown": len(kept)}
+        cut = {name: keep(column) for name, column in curve.items() if name != "events"}
+        cut["views"] = {name: keep(column) for name, column in curve["views"].items()}
+        if curve.get("bands"):
+            cut["bands"] = {
+                name: {side: keep(column) for side, column in band.items()}
+                for name, band in curve["bands"].items()
+            }
+        return cut | {"events": [], "shown": len(kept)}

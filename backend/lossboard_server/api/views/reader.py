@@ -73,6 +73,8 @@ class RunReader:
     budget: Budget = field(default_factory=Budget)
     follow: Follow | None = None
     """What a follower is told; None: everything."""
+    only: tuple[int, int] | None = None
+    """The first and the last epoch that are told, where the question does not say it."""
     all_series: list[Series] = field(init=False)
     progress: Progress = field(init=False)
     hidden: Counter[int] = field(default_factory=Counter)
@@ -98,6 +100,8 @@ class RunReader:
     def told(self) -> tuple[int, int]:
         """The first and the last epoch that are told: of a follower's end, or of a range of epochs."""
         wanted = self.wanted
+        if self.only is not None:
+            return self.only
         if self.follow is not None:
             return int(min(self.follow.first, LAST_EPOCH)), LAST_EPOCH
         if wanted.x != "epoch":
