@@ -1,4 +1,4 @@
-"""What helper processes are asked to draw in tests: they import this, so its folder is on their path."""
+"""What reader processes are asked to draw in tests: they import this, so its folder is on their path."""
 
 import os
 import time
@@ -19,6 +19,13 @@ def draw_slowly(_: Reader, began: Path, seconds: float) -> int:
     began.touch()
     time.sleep(seconds)
     return os.getpid()
+
+
+def draw_much(_: Reader, began: Path, size: int) -> bytes:
+    """Say by a file that it has begun, and answer a moment later with so many bytes."""
+    began.touch()
+    time.sleep(0.2)
+    return b"x" * size
 
 
 def echo(_: Reader, value: Any) -> Any:

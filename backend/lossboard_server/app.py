@@ -56,7 +56,7 @@ ROUTERS = (
     page.router,
 )
 
-# Threads that answer where no helper process does. They share one interpreter with the writer, and SQLite's
+# Threads that answer where no reader process does. They share one interpreter with the writer, and SQLite's
 # driver gives it up and waits for it again at each row: so many would keep the writer. PostgreSQL's wait.
 READING_THREADS = 1
 READING_THREADS_SHARED = 4
@@ -109,7 +109,7 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> Fa
 
 
 def _make_readers(store: Store, settings: Settings) -> Readers:
-    """Let helper processes draw, but of a database that only this process can see."""
+    """Let reader processes draw, but not from a database that only this process can see."""
     url = settings.database
     is_visible = is_shared(url) or database_file(url) is not None
-    return Readers(store.reader, store.condition, url, settings.readers if is_visible else 0)
+    return Readers(store.reader, url, settings.readers if is_visible else 0)

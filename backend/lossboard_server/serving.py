@@ -112,6 +112,7 @@ class _Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             http=Connection,
+            loop="asyncio",  # and not uvloop wherever it happens to be installed: nothing was tried on it
             lifespan="off",
             ws="none",
             log_config=None,

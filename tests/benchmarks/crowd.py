@@ -97,7 +97,7 @@ def finish(process: "subprocess.Popen[str]") -> dict[str, Any]:
 
 
 def cpu_seconds(service: Service) -> float:
-    """Return what the service and its helpers have used of the cores; 0 where the system does not tell."""
+    """Return what the service and its readers have used of the cores; 0 where the system does not tell."""
     if sys.platform != "linux":
         return 0.0
     ticks = 0

@@ -31,7 +31,7 @@ RUNS = 500  # that each change: a stream of them fills the buffers of a real con
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[FastAPI, int]]:
     """The application behind a real socket, on a thread of this process so that its patience can be short."""
-    settings = Settings.resolve({"dir": str(tmp_path), "no_token": "true", "port": "0"}, {})
+    settings = Settings.resolve({"dir": str(tmp_path), "no_token": "true", "readers": "0", "port": "0"}, {})
     listener = take_port("127.0.0.1", 0)
     port = listener.getsockname()[1]
     app = create_app(settings)

@@ -20,7 +20,7 @@ router = APIRouter(prefix=wire.API_PREFIX, tags=["live"])
 MAX_RUNS = 50
 
 TRANSPORT: Final = "transport"
-"""Where in a request's state serving.py puts its connection; where nobody does, no viewer is let go."""
+"""Where in a request's state connections.py puts its transport; where nobody does, no viewer is let go."""
 
 # Of a viewer that reads nothing this much is kept: an event has some 100 bytes. The kernel would keep MBs.
 SEND_BUFFER_BYTES: Final = 32 * 1024

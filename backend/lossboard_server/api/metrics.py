@@ -65,7 +65,7 @@ def _metrics(store: Store, hub: Hub, intake: Intake, keeper: Keeper, readers: Re
     yield _one("lossboard_viewers", "gauge", "Open event streams.", hub.viewers)
     dropped = "Event streams cut since nobody read them."
     yield _one("lossboard_viewers_dropped_total", "counter", dropped, hub.dropped)
-    yield _one("lossboard_helpers", "gauge", "Processes that draw what is asked for.", len(readers.helpers))
+    yield _one("lossboard_readers", "gauge", "Processes that draw answers.", len(readers.processes))
     removed = {f'{{cause="{cause}"}}': float(keeper.removed[cause]) for cause in ("age", "size")}
     yield Metric("lossboard_runs_removed_total", "counter", "Runs that retention has deleted.", removed)
     if store.wal is not None:
@@ -73,7 +73,7 @@ def _metrics(store: Store, hub: Hub, intake: Intake, keeper: Keeper, readers: Re
     resident = _read_resident_bytes()
     if resident is not None:
         yield _one(
-            "process_resident_memory_bytes", "gauge", "Memory of the service without its helpers.", resident
+            "process_resident_memory_bytes", "gauge", "Memory of the service without its readers.", resident
         )
 
 

@@ -82,7 +82,7 @@ def _serve_here(settings: Settings) -> Iterator[Remote]:
         port = listener.getsockname()[1]
         token = secrets.token_urlsafe(32)
         # Retention is the service's: a command deletes what it was told to, and nothing else. It asks one
-        # thing at a time, so helper processes would gain nothing.
+        # thing at a time, so reader processes would gain nothing.
         own = replace(settings, host="127.0.0.1", port=port, token=token, no_token=False)
         own = replace(own, keep_days=None, keep_gb=None, readers=0)
         try:

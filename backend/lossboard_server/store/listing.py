@@ -1,6 +1,7 @@
 """Runs as a list and one by one: state, age, counts and a spark for each."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,9 +60,16 @@ class RunFilter:
 
 
 def list_runs(
-    connection: Connection, wanted: RunFilter, now: float, memo: Memo | None = None
+    connection: Connection,
+    wanted: RunFilter,
+    now: float,
+    memo: Memo | None = None,
+    note: Callable[[BaseException], object] = lambda _: None,
 ) -> tuple[list[dict[str, Any]], int]:
-    """Return a page of runs and how many there are in all; `memo` keeps what their records tell."""
+    """Return a page of runs and how many there are in all.
+
+    `memo` keeps what their records tell; `note` is told why a run's can't be read.
+    """
     memo = memo or Memo(wanted.limit)
     query = select(RunRow.__table__).where(RunRow.deleted_unix_s.is_(None))
     query = query.order_by(*ORDERS[wanted.order], RunRow.key.desc())
@@ -78,7 +86,7 @@ def list_runs(
     total = connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
     rows = connection.execute(query.limit(wanted.limit).offset(wanted.offset)).all()
     ranks = list_ranks(connection, [row.key for row in rows], now)
-    return [_describe(connection, row, ranks[row.key], now, memo) for row in rows], total
+    return [_describe(connection, row, ranks[row.key], now, memo, note) for row in rows], total
 
 
 def count_archived(connection: Connection) -> int:
@@ -114,7 +122,7 @@ def show_run(connection: Connection, run_id: str, now: float) -> dict[str, Any]:
         counted.update(writer.dropped)
     dropped, left_out = split_counts(counted)
     ranks = list_ranks(connection, [row.key], now)[row.key]
-    return _describe(connection, row, ranks, now, Memo(1)) | {
+    return _describe(connection, row, ranks, now, Memo(1), lambda _: None) | {
         "config": row.config,
         "environment": row.environment,
         "notes": row.notes,
@@ -147,7 +155,12 @@ def show_run(connection: Connection, run_id: str, now: float) -> dict[str, Any]:
 
 
 def _describe(
-    connection: Connection, row: Any, ranks: dict[str, int], now: float, memo: Memo
+    connection: Connection,
+    row: Any,
+    ranks: dict[str, int],
+    now: float,
+    memo: Memo,
+    note: Callable[[BaseException], object],
 ) -> dict[str, Any]:
     life = describe_life(row, now)
     described: dict[str, Any] = {
@@ -177,6 +190,7 @@ def _describe(
     except DatabaseError as error:
         if not is_damage(error):
             raise
+        note(error)
         recorded = UNTOLD | {"damaged": True}  # the others can be listed
     return described | recorded
 

@@ -1,4 +1,4 @@
-"""Reading the database as the service and its helpers do: one moment of it at a time."""
+"""Reading the database, in whatever process: one moment of it at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,8 @@ class Reader:
 
     def __init__(self, engine: Engine, condition: Condition) -> None:
         self._engine = for_reading(engine)
-        self._condition = condition
+        self.condition = condition
+        """What looking has met of the database."""
         self.memo = Memo()
         """What takes an epoch's records one by one."""
         self.listed = Memo(MAX_LISTED)
@@ -40,7 +41,7 @@ class Reader:
                 connection.begin()
                 yield connection  # closing it rolls back: a commit fails where damage was met
         except SQLAlchemyError as error:
-            public = self._condition.tell(error)
+            public = self.condition.tell(error)
             if public is error:
                 raise
             raise public from error

@@ -197,7 +197,13 @@ def test_keeping_tells_what_is_stored_and_that_retention_is_off(world):
 
 def test_retention_tells_what_it_deletes_next_and_then_deletes_it(tmp_path: Path, database: str) -> None:
     world = World()
-    given = {"dir": str(tmp_path), "database": database, "no_token": "true", "keep_days": "30"}
+    given = {
+        "dir": str(tmp_path),
+        "database": database,
+        "no_token": "true",
+        "readers": "0",
+        "keep_days": "30",
+    }
     app = create_app(Settings.resolve(given, {}), lambda: world.now)
     with TestClient(app, base_url="http://127.0.0.1:8765") as world.service:
         end(world, "old")

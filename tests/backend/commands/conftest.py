@@ -22,7 +22,7 @@ class Place:
     @contextmanager
     def serving(self) -> Iterator[TestClient]:
         """Serve the folder's database, as long as no command works on it."""
-        settings = Settings.resolve({"dir": str(self.folder), "no_token": "true"}, {})
+        settings = Settings.resolve({"dir": str(self.folder), "no_token": "true", "readers": "0"}, {})
         with TestClient(create_app(settings), base_url="http://127.0.0.1:8765") as client:
             yield client
 

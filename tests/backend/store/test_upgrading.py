@@ -63,7 +63,7 @@ def path(first_release: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def upgraded(path: Path) -> Iterator[TestClient]:
     """This release's service on it."""
-    settings = Settings.resolve({"dir": str(path.parent), "no_token": "true"}, {})
+    settings = Settings.resolve({"dir": str(path.parent), "no_token": "true", "readers": "0"}, {})
     with TestClient(create_app(settings, lambda: START_UNIX_S + 10_000), base_url=BASE_URL) as client:
         yield client
 

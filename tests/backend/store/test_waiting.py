@@ -29,7 +29,7 @@ READS = (
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[TestClient]:
     """Serve a SQLite file with a run in it."""
-    settings = Settings.resolve({"dir": str(tmp_path), "no_token": "true"}, {})
+    settings = Settings.resolve({"dir": str(tmp_path), "no_token": "true", "readers": "0"}, {})
     with TestClient(create_app(settings), base_url=BASE_URL) as client:
         client.put("/api/v1/runs/r", json={})
         client.post("/api/v1/runs/r/records", json={"records": ROWS})

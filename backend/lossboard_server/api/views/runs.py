@@ -11,7 +11,7 @@ def tell_runs(reader: Reader, wanted: RunFilter, now: float) -> bytes:
     Units: now in unix seconds.
     """
     with reader.look() as connection:
-        runs, total = list_runs(connection, wanted, now, reader.listed)
+        runs, total = list_runs(connection, wanted, now, reader.listed, reader.condition.tell)
         answer = {"runs": runs, "total": total, "archived": count_archived(connection)}
     return write_json(answer)
 

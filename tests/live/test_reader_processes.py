@@ -14,11 +14,11 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc"),
 ]
 
-HELPERS = 2
+READERS = 2
 END_TIMEOUT_S = 5.0
 
 
-def find_helpers(service: Service) -> list[int]:
+def find_readers(service: Service) -> list[int]:
     """Return the processes that the service has started."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
@@ -31,50 +31,50 @@ def find_helpers(service: Service) -> list[int]:
     return found
 
 
-def start_helpers(service: Service) -> list[int]:
-    """Ask as a page does and wait for all helpers to be ready."""
+def start_readers(service: Service) -> list[int]:
+    """Ask as a page does and wait for all readers to be ready."""
     assert service.get("/api/v1/runs")["total"] == 0
-    told = f"lossboard_helpers {HELPERS}\n"
-    poll(lambda: told in service.fetch("GET", "/metrics").decode(), "the helpers")
-    helpers = find_helpers(service)
-    assert len(helpers) == HELPERS
-    return helpers
+    told = f"lossboard_readers {READERS}\n"
+    poll(lambda: told in service.fetch("GET", "/metrics").decode(), "the readers")
+    readers = find_readers(service)
+    assert len(readers) == READERS
+    return readers
 
 
 def are_gone(pids: list[int]) -> bool:
     return not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_helpers_draw_what_was_stored_last_and_end_before_the_database_is_closed(service: Service) -> None:
-    assert find_helpers(service) == []  # nobody has asked
-    helpers = start_helpers(service)
+def test_readers_draw_what_was_stored_last_and_end_before_the_database_is_closed(service: Service) -> None:
+    assert find_readers(service) == []  # nobody has asked
+    readers = start_readers(service)
     for number in range(5):
         service.send("PUT", f"/api/v1/runs/r{number}", {})
         assert service.get("/api/v1/runs")["total"] == number + 1
     service.stop()
-    assert are_gone(helpers)
+    assert are_gone(readers)
     assert "Traceback" not in service.log
     # The last connection to close writes the WAL back: the one file is all there is to copy.
     assert not service.folder.joinpath("lossboard.db-wal").exists()
 
 
-def test_helpers_end_with_a_service_that_was_killed(service: Service) -> None:
-    helpers = start_helpers(service)
+def test_readers_end_with_a_service_that_was_killed(service: Service) -> None:
+    readers = start_readers(service)
     service.kill()
-    poll(lambda: are_gone(helpers), "the helpers to end", timeout_s=END_TIMEOUT_S)
+    poll(lambda: are_gone(readers), "the readers to end", timeout_s=END_TIMEOUT_S)
     service.start()
     assert service.get("/api/v1/runs")["total"] == 0
 
 
-def test_killed_helpers_are_no_failed_answer(service: Service) -> None:
-    killed = start_helpers(service)
-    for helper in killed:
-        os.kill(helper, signal.SIGKILL)
+def test_killed_readers_are_no_failed_answer(service: Service) -> None:
+    killed = start_readers(service)
+    for reader in killed:
+        os.kill(reader, signal.SIGKILL)
 
     def have_others_come() -> bool:
         assert service.get("/api/v1/runs")["total"] == 0
-        helpers = find_helpers(service)
-        return len(helpers) == HELPERS and not set(helpers) & set(killed)
+        readers = find_readers(service)
+        return len(readers) == READERS and not set(readers) & set(killed)
 
-    poll(have_others_come, "other helpers")
-    assert "a process that draws ended: another is started" in service.log
+    poll(have_others_come, "other readers")
+    assert "a reader process ended: another is started" in service.log
