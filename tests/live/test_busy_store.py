@@ -16,7 +16,7 @@ from processes import Service, poll
 
 pytestmark = pytest.mark.live
 
-WRITERS = 480  # at once: more than the queue and the group that is being written take together
+WRITERS = 360  # at once: more than the queue and the group that is being written take together
 REQUESTS = 3  # of each
 ROWS = 10  # of each request
 HOLD_S = 1.0  # that the disk takes nothing, again and again

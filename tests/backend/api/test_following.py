@@ -31,7 +31,9 @@ def test_follower_has_the_curves_that_are_drawn_anew(
     assert page.resets < page.asked, "and it followed"
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    "seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(4, 40))]
+)
 def test_follower_of_an_unruly_run_has_the_curves_that_are_drawn_anew(
     service: TestClient, run: str, seed: int
 ) -> None:
