@@ -48,6 +48,16 @@ export function setText(element, text) {
 }
 
 /**
+ * Change an element's text where it differs; what stands between backquotes is set as code.
+ * @param {Element} element
+ * @param {string} text
+ */
+export function setMarked(element, text) {
+  if (element.textContent === text.replaceAll("`", "")) return;
+  element.replaceChildren(...text.split("`").map((part, number) => (number % 2 ? make("code", {}, part) : part)));
+}
+
+/**
  * Find an element that the page cannot do without.
  * @param {string} id
  * @returns {HTMLElement}

@@ -104,19 +104,21 @@ export function layOut(frame) {
  * @param {{x: number[], y: number[]}} domain
  * @param {{isLeft: boolean, isBottom: boolean}} place
  */
-function addCell(layout, { ink, xTitle, yTitle, hasZero, hoverTitle, sharesY }, i, domain, { isLeft, isBottom }) {
+function addCell(layout, { ink, cells, xTitle, yTitle, hasZero, hoverTitle, sharesY }, i, domain, { isLeft, isBottom }) {
   const names = nameAxes(i);
   const key = (/** @type {string} */ name) => `${name[0]}axis${name.slice(1)}`;
   const title = (/** @type {string} */ text) => ({ text, standoff: 8, font: { size: 12, color: ink.soft } });
+  const isEmpty = cells.every(({ curves, hidden }) => [...curves, ...hidden].every(({ x }) => x.length === 0));
+  const numbers = isEmpty && { showticklabels: false, ticks: "" }; // where nothing is drawn Plotly would invent a scale
   layout[key(names.x)] = {
     domain: domain.x, anchor: names.y, title: title(isBottom ? xTitle : ""), tickformat: ",.12~g", zeroline: false, showgrid: false,
     showline: true, linecolor: ink.rule, ticks: "outside", ticklen: 4, tickcolor: ink.rule, showspikes: true, spikethickness: 1,
     spikedash: "solid", spikecolor: ink.rule, spikemode: "across", unifiedhovertitle: { text: `%{x:,.12~g}${hoverTitle}` },
-    ...(i > 0 && { matches: "x" }),
+    ...(i > 0 && { matches: "x" }), ...numbers,
   };
   layout[key(names.y)] = {
     domain: domain.y, anchor: names.x, title: title(isLeft ? yTitle : ""), zeroline: hasZero, zerolinecolor: ink.soft, zerolinewidth: 1, gridcolor: ink.rule, gridwidth: 1,
-    nticks: 7, exponentformat: "power", ticklabelstandoff: 4, ...(i > 0 && sharesY && { matches: "y" }),
+    nticks: 7, exponentformat: "power", ticklabelstandoff: 4, ...(i > 0 && sharesY && { matches: "y" }), ...numbers,
   };
   layout[key(names.marks)] = { overlaying: names.y, anchor: names.x, range: [0, 1], fixedrange: true, visible: false };
 }

@@ -1,11 +1,11 @@
 // The one way in which the page tells something beside its numbers.
 
-import { make, setText } from "./dom.js";
+import { make, setMarked, setText } from "./dom.js";
 
 /**
  * @typedef {object} Notice
  * @prop {"info"|"warn"|"error"} level
- * @prop {string} text              what is so, and what to do
+ * @prop {string} text              what is so, and what to do; a command between backquotes
  * @prop {string} [age]             how long it has been so; ticks without being read aloud
  * @prop {{label: string, run: () => void}} [action]
  */
@@ -41,7 +41,7 @@ export function createNotices(root) {
     const entry = shown.get(key) ?? add(key);
     entry.notice = notice;
     entry.element.dataset["level"] = notice.level;
-    setText(entry.text, notice.text);
+    setMarked(entry.text, notice.text);
     setText(entry.age, notice.age ?? "");
     entry.button.hidden = !notice.action;
     setText(entry.button, notice.action?.label ?? "");

@@ -1,10 +1,11 @@
 """What a reader sees on the page: the seed's numbers, what can't be compared, what is not a number."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 pytestmark = pytest.mark.page
 
@@ -161,3 +162,30 @@ def test_chart_has_the_room(filled: Any, open_page: OpenPage) -> None:
 def wait_for_chart(page: Page, chart: str) -> None:
     """Wait until a chart has drawn a line."""
     page.wait_for_selector(f"#{chart} .scatterlayer .trace", state="attached")
+
+
+def test_damaged_run_is_told_in_the_list_and_what_to_do_about_it_beside_the_chart(
+    filled: Any, context: BrowserContext, open_page: OpenPage
+) -> None:
+    filled.make_seed("deleted", 2)
+
+    def damage(route: Route) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        told["runs"] = [run | {"damaged": True, "per_item": None, "spark": []} for run in told["runs"]]
+        route.fulfill(response=answer, json=told)
+
+    problem = {
+        "status": 500,
+        "code": "storage-damaged",
+        "detail": "End it, and `lossboard doctor` says more.",
+    }
+    context.route("**/api/v1/runs?*", damage)
+    context.route("**/api/v1/curves?*", lambda route: route.fulfill(status=500, json=problem))
+    page = open_page("/?run=deleted")
+    expect(page.locator(".run-value")).to_have_text("damaged")
+    expect(page.locator(".run-value")).to_have_attribute("title", re.compile("lossboard doctor"))
+    notice = page.locator('[data-notice="fault"]')
+    expect(notice).to_contain_text("End it, and lossboard doctor says more.")
+    expect(notice.locator("code")).to_have_text("lossboard doctor")
+    expect(page.locator("#epochs-chart .xtick, #epochs-chart .ytick")).to_have_count(0)  # no invented scale
