@@ -2,23 +2,55 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, select, text
 
 from lossboard import wire
 from lossboard_server.domain.attempts import find_stretches
 from lossboard_server.store.reading.series import read_attempts, read_reach
 from lossboard_server.store.statements import Statement
-from lossboard_server.store.tables import SILENT, EpochRow, SeriesRow, WriterRow
+from lossboard_server.store.tables import SILENT, WriterRow
 
-# Made once, as in series.py.
+# The newest epoch of each rank. Rank by rank and from the newest epoch back, since a run may have 100,000
+# epochs of many ranks: every step follows an index, and none reads all epochs. Made once, as in series.py.
+_OF_TRACK = "e.run = :of_run AND e.series = t.series AND e.attempt = t.attempt"
 _TRAINED = Statement(
-    select(EpochRow.attempt, EpochRow.rank, func.max(EpochRow.epoch).label("newest"))
-    .join(SeriesRow, (SeriesRow.run == EpochRow.run) & (SeriesRow.key == EpochRow.series))
-    .where(EpochRow.run == bindparam("of_run"), SeriesRow.name.like("train/%"))
-    .group_by(EpochRow.attempt, EpochRow.rank)
+    text(f"""
+    WITH RECURSIVE tracks (series, attempt) AS (
+        SELECT s.key, a.key FROM series s JOIN attempts a ON a.run = s.run
+        WHERE s.run = :of_run AND s.name LIKE 'train/%'
+    ), further (series, attempt, rank) AS (
+        SELECT t.series, t.attempt, (
+            SELECT max(e.rank) FROM epochs e WHERE {_OF_TRACK} AND e.rank > 0
+        ) FROM tracks t
+        UNION ALL
+        SELECT t.series, t.attempt, (
+            SELECT max(e.rank) FROM epochs e WHERE {_OF_TRACK} AND e.rank > 0 AND e.rank < t.rank
+        ) FROM further t WHERE t.rank IS NOT NULL
+    ), reached (attempt, rank, epoch) AS (
+        SELECT t.attempt, 0, (
+            SELECT e.epoch FROM epochs e WHERE {_OF_TRACK} AND e.rank = 0 ORDER BY e.epoch DESC LIMIT 1
+        ) FROM tracks t
+        UNION ALL
+        SELECT t.attempt, t.rank, (
+            SELECT e.epoch FROM epochs e WHERE {_OF_TRACK} AND e.rank > 0 AND e.rank <= t.rank
+            ORDER BY e.rank DESC, e.epoch DESC LIMIT 1
+        ) FROM further t WHERE t.rank IS NOT NULL
+    )
+    SELECT attempt, rank, max(epoch) FROM reached WHERE epoch IS NOT NULL GROUP BY attempt, rank
+    """)
 )
+
+
+class _Trained(NamedTuple):
+    """How far a rank of an attempt has come."""
+
+    attempt: int
+    rank: int
+    newest: int
+
+
 _WRITERS = Statement(
     select(WriterRow.attempt, WriterRow.rank, WriterRow.state)
     .where(WriterRow.run == bindparam("of_run"), WriterRow.state != SILENT)
@@ -52,7 +84,7 @@ def read_progress(connection: Connection, run: Any) -> Progress:
     Earlier attempts may have come further: what they trained beyond its start is hidden.
     """
     of_run = {"of_run": run.key}
-    trained: Sequence[Any] = _TRAINED.run(connection, of_run)
+    trained = [_Trained(*row) for row in _TRAINED.tuples(connection, of_run)]
     writers: Sequence[Any] = _WRITERS.run(connection, of_run)
     start, before = -1, 0
     attempts = {row.attempt for row in (*trained, *writers)}

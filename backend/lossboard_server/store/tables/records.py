@@ -10,6 +10,9 @@ from lossboard_server.store.tables.base import Base, WithoutRowid, in_run, in_ru
 IS_EXTREME = "loss IS NULL OR loss > 1.79e308 OR loss < -1.79e308"
 """SQL: a record's loss is NaN, infinite or within a hundredth of it. A query must hold this very text."""
 
+IS_FURTHER_RANK = "rank > 0"
+"""SQL: of no rank that a training on one device has. A query must say the same."""
+
 
 class RecordRow(Base):
     """A record: one evaluation of a loss, as it was sent. Nothing is sampled away."""
@@ -90,7 +93,17 @@ class EpochRow(SummaryColumns, Base):
     """The summary of one epoch and pass on one rank."""
 
     __tablename__ = "epochs"
-    __table_args__ = (in_run("epochs"), WithoutRowid)
+    __table_args__ = (
+        in_run("epochs"),
+        # How far each rank has come, without reading all epochs. Rank 0 is in the newest ones.
+        Index(
+            "ix_epochs_rank",
+            *("run", "series", "attempt", "rank", "epoch"),
+            sqlite_where=text(IS_FURTHER_RANK),
+            postgresql_where=text(IS_FURTHER_RANK),
+        ),
+        WithoutRowid,
+    )
 
     run: Mapped[int] = mapped_column(Integer, primary_key=True)
     series: Mapped[int] = mapped_column(Integer, primary_key=True)

@@ -32,6 +32,13 @@ def upgrade() -> None:
         runs.drop_constraint("uq_runs_id", type_="unique")
         for column in _run_columns():
             runs.add_column(column)
+    op.create_index(
+        "ix_epochs_rank",
+        "epochs",
+        ["run", "series", "attempt", "rank", "epoch"],
+        sqlite_where=sa.text("rank > 0"),
+        postgresql_where=sa.text("rank > 0"),
+    )
     op.add_column(
         "series",
         sa.Column(
