@@ -67,7 +67,7 @@ def _explain(error: OSError, host: str, port: int) -> str:
         if (health := ask_health(url)) is None:
             return f"Port {port} is taken{_holder(port)}. Use another: {other}"
         running = f"A Lossboard {health.get('version', '')} already serves on {url}"
-        return f"{running}: `lossboard open` shows it. For a second one: {other}"
+        return f"{running}: `lossboard open` shows it. For a second one: {other} --dir ANOTHER_FOLDER"
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"Port {port} is for administrators only. Use one from 1024 on, such as --port 8765."
     if error.errno == errno.EADDRNOTAVAIL:

@@ -25,7 +25,7 @@ from lossboard_server.api.page import plotly_script
 from lossboard_server.app import create_app
 from lossboard_server.connections import Connection
 from lossboard_server.desktop import has_desktop
-from lossboard_server.errors import LossboardError, StorageFull
+from lossboard_server.errors import LossboardError, StorageDamaged, StorageFull
 from lossboard_server.leftovers import Leftovers
 from lossboard_server.ports import take_port, url_of
 from lossboard_server.services import (
@@ -82,6 +82,12 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
                 runner.run(_run(app, server, listener))
         except UnusableDatabase as error:
             raise StartError(str(error), error.exit_code) from error
+        except StorageDamaged as error:
+            raise StartError(
+                "The database is damaged and can't be served; it is left as it is. `lossboard doctor` says "
+                "what can be saved, and --database names another.",
+                exit_code=3,
+            ) from error
         except LossboardError as error:
             raise StartError(str(error)) from error
         except OSError as error:

@@ -1,6 +1,8 @@
 """Whole runs out of one store and into another: what comes back is what went."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,18 @@ def test_a_run_comes_back_as_it_went(home, away, tmp_path, file_format):
         assert json.loads((first.parent / sidecar).read_text())["records"] == 202
     with away.serving() as service:
         assert answers(service) == told
+    assert away.type("doctor") == 0
+
+
+def test_records_from_elsewhere_are_no_damage_and_lost_ones_of_them_are(away, tmp_path, capsys):
+    file = tmp_path / "mine.csv"
+    file.write_text("epoch,batch,loss,batch_size\n" + "".join(f"0,{batch},1.5,4\n" for batch in range(5)))
+    assert away.type("import", str(file)) == 0
+    assert away.type("doctor") == 0
+    with closing(sqlite3.connect(away.folder / "lossboard.db")) as database, database:
+        database.execute("DELETE FROM records WHERE batch = 3")
+    assert away.type("doctor") == 1
+    assert "5 records were acknowledged, and 4 are there" in capsys.readouterr().out
 
 
 def test_imported_again_nothing_changes(home, away, tmp_path, capsys):

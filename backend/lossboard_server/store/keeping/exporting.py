@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, tuple_
 from lossboard import wire
 from lossboard_server.domain.meaning import Reduction
 from lossboard_server.errors import RunNotFound
-from lossboard_server.store.tables import AttemptRow, RecordRow, RunRow, SeriesRow, WriterRow
+from lossboard_server.store.tables import IMPORT_WRITER, AttemptRow, RecordRow, RunRow, SeriesRow, WriterRow
 
 HEADER: Final = (
     "series", "attempt", "epoch", "pass_no", "batch", "rank", "call", "loss", "batch_size", "weight",
@@ -24,9 +24,6 @@ RUN_COLUMNS: Final = (
     "last_record_unix_s", "usual_interval_s", "usual_over_s", "pause_s", "stalled_after_s", "lost_after_s",
 )  # fmt: skip
 """What of a run's own row goes with it: all but its key, its id and what is counted anew."""
-
-IMPORT_WRITER: Final = "import-"
-"""How the writer of an import begins; it is none of the run's own and does not go with it."""
 
 ROWS_A_CHUNK: Final = 5_000
 

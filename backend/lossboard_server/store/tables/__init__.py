@@ -7,6 +7,7 @@ as itself.
 from lossboard_server.store.tables.base import Base
 from lossboard_server.store.tables.records import IS_EXTREME, BucketRow, EpochBucketRow, EpochRow, RecordRow
 from lossboard_server.store.tables.runs import (
+    IMPORT_WRITER,
     SILENT,
     TRAIN_SPLIT,
     AttemptRow,
@@ -23,6 +24,7 @@ __all__ = [
     "BucketRow",
     "EpochBucketRow",
     "EpochRow",
+    "IMPORT_WRITER",
     "IS_EXTREME",
     "LoginCodeRow",
     "RecordRow",

@@ -9,6 +9,7 @@ from lossboard_server.store.tables.base import Base, WithoutRowid, in_run
 
 TRAIN_SPLIT = "train/"  # how the names of training series begin
 SILENT = "silent"  # a writer that sends records and tells no state
+IMPORT_WRITER = "import-"  # how the writer of an import begins; it is none of the run's own
 
 
 class RunKeyRow(Base):
