@@ -194,7 +194,7 @@ def refuse_to_serve(
 class Spares:
     """Services on empty folders, the next one started while a test has the one before.
 
-    Half of what a test of the page takes would be its service's start and end.
+    A third of what tests of the page took was their services' start and end.
     """
 
     def __init__(self, make_folder: Callable[[], Path]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from processes import Service, running_service
+from processes import Service, refuse_to_serve, running_service
 
 pytestmark = pytest.mark.live
 
@@ -74,3 +74,14 @@ def test_list_tells_which_runs_are_damaged_and_shows_the_others(tmp_path: Path) 
             assert (runs["damaged"]["records"], runs["damaged"]["spark"]) == (10, [])
         problem = ask(service, "GET", "/api/v1/runs/damaged")
         assert problem["code"] == "storage-damaged"
+
+
+def test_damage_that_is_met_at_the_start_ends_it_as_damage(tmp_path: Path) -> None:
+    with running_service(tmp_path):
+        pass
+    overwrite_table(tmp_path / "lossboard.db", "login_codes")
+    ended = refuse_to_serve(tmp_path)
+    assert ended.returncode == 3
+    assert "The database is damaged" in ended.stdout + ended.stderr
+    assert "lossboard doctor" in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
